@@ -1,0 +1,1 @@
+"""The `lisa` command; knows nothing of ROS."""

@@ -1,0 +1,182 @@
+"""`lisa segment IMAGE INSTRUCTION`: one question about one picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lisa_ros.cli.model_options import add_model_options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lisa_ros.perception import Answer
+
+_DESCRIPTION = """\
+Ask for something in a picture.  The words of the answer appear as the model says them; with --save
+the masks, an overlay and the whole answer are written to a folder.
+"""
+
+_EXAMPLE = """\
+example:
+  lisa segment kitchen.jpg "change the TV channel" --model xinlai/LISA-7B-v1 --save out
+"""
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `segment` to the commands of `lisa`."""
+    parser = commands.add_parser(
+        "segment",
+        help="ask for something in a picture",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="picture file (PNG, JPEG, ...)")
+    parser.add_argument("instruction", metavar="INSTRUCTION", help="what to find, in plain words")
+    parser.add_argument("--model", metavar="DIR_OR_ID", help="checkpoint folder or hub id")
+    add_model_options(parser)
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16", "int8", "nf4"),
+        help="how the weights are held (default: bf16 on a GPU, else fp32)",
+    )
+    parser.add_argument(
+        "--template",
+        choices=("raw", "mask", "explain", "phrase"),
+        help="the question the instruction is put into (default: the model's, explain for the "
+        "published ones); phrase is for a bare noun phrase, raw leaves the words as they are",
+    )
+    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if any)")
+    parser.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=_positive,
+        default=512,
+        help="longest answer in tokens (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mask-only",
+        action="store_true",
+        help='force the answer "[SEG]." (published evaluation protocol): no words, no refusal',
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the answer as JSON, and nothing else"
+    )
+    parser.add_argument("--save", metavar="DIR", type=Path, help="write masks, overlay and answer")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer, print, save."""
+    from lisa_ros.data.images import read_image
+    from lisa_ros.perception import Finished, Segmenter, Words
+
+    image = read_image(options.image)
+    if options.save is not None:
+        options.save.mkdir(parents=True, exist_ok=True)  # before the model is loaded for nothing
+    segmenter = Segmenter.from_pretrained(
+        options.model,
+        precision=options.precision,
+        device=options.device,
+        vision_tower=options.vision_tower,
+        sam_config=options.sam_config,
+        conversation=options.conversation,
+    )
+    segmenter.set_image(image)
+    for event in segmenter.stream(
+        options.instruction,
+        template=options.template,
+        max_new_tokens=options.max_new_tokens,
+        mask_only=options.mask_only,
+    ):
+        if isinstance(event, Words) and not options.json:
+            print(event.text, end="", flush=True)
+        elif isinstance(event, Finished):
+            answer = event.answer
+    mask_files = [] if options.save is None else save_answer(options.save, image, answer)
+    if options.json:
+        print(_to_json(answer_values(answer, mask_files)))
+    else:
+        print()
+        _print_summary(answer, options.save)
+    return 0
+
+
+def answer_values(answer: Answer, mask_files: list[str]) -> dict[str, Any]:
+    """An answer as JSON values.
+
+    Args:
+        mask_files: file name of each object's mask; empty if none were written.
+    """
+    objects = [
+        {
+            "mask": mask_files[i] if mask_files else None,
+            "box_xyxy": item.box_xyxy,
+            "area": item.area,
+            "scores": {name: round(score, 6) for name, score in vars(item.scores).items()},
+        }
+        for i, item in enumerate(answer.objects)
+    ]
+    return {
+        "status": answer.status.value,
+        "message": answer.message,
+        "instruction": answer.instruction,
+        "question": answer.question,
+        "text": answer.text,
+        "explanation": answer.explanation,
+        "token_ids": answer.token_ids,
+        "objects": objects,
+        "language_view": answer.language_view,
+        "timings_ms": {name: round(ms, 3) for name, ms in answer.timings_ms.items()},
+        "model": answer.model_id,
+        "precision": answer.precision,
+    }
+
+
+def save_answer(folder: Path, image: np.ndarray, answer: Answer) -> list[str]:
+    """Write `overlay.png`, `mask_0.png` ... (0 or 255, size of the image) and `answer.json`.
+
+    Masks of an earlier answer in the same folder are removed, so that none is taken for this one's.
+
+    Returns:
+        File names of the masks.
+    """
+    from PIL import Image
+
+    from lisa_ros.perception.overlay import draw_overlay
+
+    for old in folder.glob("mask_*.png"):
+        old.unlink()
+    names = [f"mask_{i}.png" for i in range(len(answer.objects))]
+    for name, item in zip(names, answer.objects, strict=True):
+        Image.fromarray(item.mask).convert("L").save(folder / name)
+    Image.fromarray(draw_overlay(image, answer)).save(folder / "overlay.png")
+    values = _to_json(answer_values(answer, names))
+    (folder / "answer.json").write_text(values + "\n", encoding="utf-8")
+    return names
+
+
+def _to_json(values: dict[str, Any]) -> str:
+    """One key a line: a line for each of hundreds of token ids would be unreadable."""
+    lines = (f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _print_summary(answer: Answer, folder: Path | None) -> None:
+    print(f"{answer.status.value}: {answer.message}")
+    for i, item in enumerate(answer.objects):
+        box = "no box" if item.box_xyxy is None else f"box (x0, y0, x1, y1) {item.box_xyxy}"
+        print(f"  object {i}: {item.area} pixels, {box}")
+    print(f"  {answer.timings_ms['total']:.0f} ms, {answer.model_id}, {answer.precision}")
+    if folder is not None:
+        print(f"  saved in {folder}/")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
+    return value

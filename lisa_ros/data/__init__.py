@@ -1,0 +1,1 @@
+"""Files and their formats; knows neither torch nor ROS."""

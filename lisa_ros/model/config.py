@@ -1,0 +1,334 @@
+"""The sizes and conventions of one LISA model, read from its folder.
+
+Nothing here is hard-coded to the published sizes.  The language model's sizes come from the
+`config.json` of the official layout, CLIP's from the config of the vision tower, SAM's from the
+shapes of the weights (`SamConfig.from_shapes`) or from a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from transformers import CLIPVisionConfig, LlamaConfig
+
+from lisa_ros.model.conversation import CONVERSATIONS, INSTRUCTION_TEMPLATES
+from lisa_ros.model.errors import CheckpointError
+
+ClipView = Literal["crop", "pad", "squash"]
+
+OPENAI_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# The keys of config.json that describe the LLaMA decoder and are passed on to transformers.
+_LLAMA_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "attention_bias",
+    "mlp_bias",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "tie_word_embeddings",
+)
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """Sizes of SAM's image encoder (ViT), prompt encoder and mask decoder.
+
+    The defaults are ViT-H, the encoder of the published models.  `image_size` is the side of the
+    square input; the embedding has `image_size / patch_size` cells a side, the low-resolution
+    masks four times as many.
+    """
+
+    image_size: int = 1024
+    patch_size: int = 16
+    embed_dim: int = 1280
+    depth: int = 32
+    num_heads: int = 16
+    mlp_dim: int = 5120
+    global_attn_indexes: tuple[int, ...] = (7, 15, 23, 31)
+    window_size: int = 14
+    prompt_embed_dim: int = 256
+    mask_in_chans: int = 16
+    decoder_depth: int = 2
+    decoder_mlp_dim: int = 2048
+    decoder_num_heads: int = 8  # the only size that no weight shape tells
+    num_multimask_outputs: int = 3
+    iou_head_depth: int = 3
+    iou_head_hidden_dim: int = 256
+
+    @property
+    def grid_size(self) -> int:
+        """Cells a side of the image embedding."""
+        return self.image_size // self.patch_size
+
+    @property
+    def low_res_size(self) -> int:
+        """Pixels a side of the mask decoder's output."""
+        return 4 * self.grid_size
+
+    @classmethod
+    def from_shapes(cls, shapes: Mapping[str, tuple[int, ...]], **known: Any) -> SamConfig:
+        """Read the sizes off the shapes of SAM's weights.
+
+        Args:
+            shapes: weight name without prefix (`image_encoder.pos_embed`, ...) to shape.
+            known: sizes that are given (from a config file) and win over what is read.
+
+        Raises:
+            CheckpointError: a weight that tells a size is absent.
+        """
+        encoder, decoder = "image_encoder.", "mask_decoder."
+        try:
+            _, grid, _, embed_dim = shapes[encoder + "pos_embed"]
+            patch_size = shapes[encoder + "patch_embed.proj.weight"][-1]
+            depth = _count(shapes, encoder + "blocks.{}.norm1.weight")
+            # rel_pos_h is (2 * side - 1, head_dim): windowed blocks have a short side.
+            rel_pos = [shapes[f"{encoder}blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
+            sides = [(rows + 1) // 2 for rows, _ in rel_pos]
+            window_sizes = [side for side in sides if side != grid]
+            iou_layer = decoder + "iou_prediction_head.layers.{}.weight"
+            sizes: dict[str, Any] = {
+                "image_size": grid * patch_size,
+                "patch_size": patch_size,
+                "embed_dim": embed_dim,
+                "depth": depth,
+                "num_heads": embed_dim // rel_pos[0][1],
+                "mlp_dim": shapes[encoder + "blocks.0.mlp.lin1.weight"][0],
+                "global_attn_indexes": tuple(i for i, side in enumerate(sides) if side == grid),
+                "window_size": window_sizes[0] if window_sizes else cls.window_size,
+                "prompt_embed_dim": shapes[decoder + "mask_tokens.weight"][1],
+                "mask_in_chans": shapes["prompt_encoder.mask_downscaling.3.weight"][0],
+                "decoder_depth": _count(
+                    shapes, decoder + "transformer.layers.{}.self_attn.q_proj.weight"
+                ),
+                "decoder_mlp_dim": shapes[decoder + "transformer.layers.0.mlp.lin1.weight"][0],
+                "num_multimask_outputs": shapes[decoder + "mask_tokens.weight"][0] - 1,
+                "iou_head_depth": _count(shapes, iou_layer),
+                "iou_head_hidden_dim": shapes[iou_layer.format(0)][0],
+            }
+        except KeyError as missing:
+            raise CheckpointError(
+                f"the checkpoint has no SAM weight {missing}; expected the whole visual_model of a "
+                "merged LISA checkpoint"
+            ) from None
+        return cls(**{**sizes, **known})
+
+    @classmethod
+    def known_sizes(cls, values: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """The entries of a SAM config file, checked against the field names."""
+        names = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - names)
+        if unknown:
+            raise CheckpointError(
+                f"{source}: unknown SAM sizes {', '.join(unknown)}; known are "
+                f"{', '.join(sorted(names))}"
+            )
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+
+
+@dataclass(frozen=True)
+class ClipPreprocessing:
+    """How an image becomes the vision tower's input (`preprocessor_config.json`)."""
+
+    shortest_edge: int = 224
+    crop_size: int = 224
+    image_mean: tuple[float, float, float] = OPENAI_CLIP_MEAN
+    image_std: tuple[float, float, float] = OPENAI_CLIP_STD
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ClipPreprocessing:
+        """Both the old (`"size": 224`) and the new (`{"shortest_edge": 224}`) form."""
+        crop = values.get("crop_size", cls.crop_size)
+        crop = crop["height"] if isinstance(crop, Mapping) else crop
+        size = values.get("size", crop)
+        size = size.get("shortest_edge", crop) if isinstance(size, Mapping) else size
+        return cls(
+            shortest_edge=size,
+            crop_size=crop,
+            image_mean=tuple(values.get("image_mean", cls.image_mean)),
+            image_std=tuple(values.get("image_std", cls.image_std)),
+        )
+
+
+@dataclass(frozen=True)
+class LisaConfig:
+    """Everything but the weights and the vocabulary."""
+
+    llama: LlamaConfig
+    clip: CLIPVisionConfig
+    sam: SamConfig = field(default_factory=SamConfig)
+    clip_preprocessing: ClipPreprocessing = field(default_factory=ClipPreprocessing)
+    out_dim: int = 256  # size of a [SEG] embedding = SAM's prompt_embed_dim
+    select_layer: int = -2  # which CLIP hidden state the projector reads
+    select_feature: Literal["patch", "cls_patch"] = "patch"
+    projector: str = "linear"  # or mlp{N}x_gelu, as in LLaVA-1.5
+    use_im_start_end: bool = True  # the prompt holds <im_start><image><im_end>
+    clip_view: ClipView = "crop"  # what of a wide picture the language model sees
+    conversation: str = "llava_v1"
+    default_template: str = "explain"  # what turns an instruction into a question
+
+    def __post_init__(self) -> None:
+        _one_of("clip_view", self.clip_view, ("crop", "pad", "squash"))
+        _one_of("conversation", self.conversation, tuple(CONVERSATIONS))
+        _one_of("default_template", self.default_template, tuple(INSTRUCTION_TEMPLATES))
+        _one_of("mm_vision_select_feature", self.select_feature, ("patch", "cls_patch"))
+        if self.out_dim != self.sam.prompt_embed_dim:
+            raise CheckpointError(
+                f"a [SEG] embedding has {self.out_dim} channels (out_dim) but SAM's prompts have "
+                f"{self.sam.prompt_embed_dim}"
+            )
+        if not 1 <= self.num_clip_layers <= self.clip.num_hidden_layers:
+            raise CheckpointError(
+                f"mm_vision_select_layer {self.select_layer} names no layer of a vision tower with "
+                f"{self.clip.num_hidden_layers} layers"
+            )
+
+    @property
+    def num_clip_layers(self) -> int:
+        """Layers of the vision tower that are needed to reach `select_layer`."""
+        if self.select_layer >= 0:
+            return self.select_layer
+        return self.clip.num_hidden_layers + 1 + self.select_layer
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Positions that the image takes in the language model's sequence."""
+        side, patch = cast(int, self.clip.image_size), cast(int, self.clip.patch_size)
+        return (side // patch) ** 2 + (self.select_feature == "cls_patch")
+
+    def with_defaults(self, **choices: Any) -> LisaConfig:
+        """A copy with every choice that is not None put in place."""
+        return replace(self, **{k: v for k, v in choices.items() if v is not None})
+
+    @classmethod
+    def from_json(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        clip: CLIPVisionConfig,
+        clip_preprocessing: ClipPreprocessing,
+        sam: SamConfig,
+    ) -> LisaConfig:
+        """From the `config.json` of an official or converted folder.
+
+        The official files say `"model_type": "llava"`, which names another architecture in
+        today's transformers; the keys are therefore read one by one.  `image_aspect_ratio` is
+        left unread on purpose: the published inference code ignores it and always crops.
+        """
+        required = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        missing = [key for key in (*required, "vocab_size") if key not in values]
+        if missing:
+            raise CheckpointError(
+                f"config.json lacks {', '.join(missing)}; expected the config of a LISA or LLaVA "
+                "checkpoint"
+            )
+        return cls(
+            llama=_llama_config(values),
+            clip=clip,
+            sam=sam,
+            clip_preprocessing=clip_preprocessing,
+            out_dim=values.get("out_dim", cls.out_dim),
+            select_layer=values.get("mm_vision_select_layer", cls.select_layer),
+            select_feature=values.get("mm_vision_select_feature", cls.select_feature),
+            projector=values.get("mm_projector_type", cls.projector),
+            use_im_start_end=values.get("mm_use_im_start_end", cls.use_im_start_end),
+            clip_view=values.get("clip_view", cls.clip_view),
+            conversation=values.get("conversation", cls.conversation),
+            default_template=values.get("default_template", cls.default_template),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that `from_json` reads, plus the configs of CLIP and SAM."""
+        llama = self.llama.to_dict()
+        return {
+            **{key: llama[key] for key in _LLAMA_KEYS if llama.get(key) is not None},
+            "rope_theta": llama["rope_parameters"]["rope_theta"],
+            "rope_scaling": _rope_scaling(llama["rope_parameters"]),
+            "out_dim": self.out_dim,
+            "mm_hidden_size": self.clip.hidden_size,
+            "mm_vision_select_layer": self.select_layer,
+            "mm_vision_select_feature": self.select_feature,
+            "mm_projector_type": self.projector,
+            "mm_use_im_start_end": self.use_im_start_end,
+            "clip_view": self.clip_view,
+            "conversation": self.conversation,
+            "default_template": self.default_template,
+            "vision_config": self.clip.to_diff_dict(),
+            "clip_preprocessing": asdict(self.clip_preprocessing),
+            "sam_config": asdict(self.sam),
+        }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, with an error that names the file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def clip_config(values: Mapping[str, Any]) -> CLIPVisionConfig:
+    """CLIP's vision sizes from a CLIPModel config (nested) or a CLIPVisionModel config (flat)."""
+    vision = dict(values.get("vision_config") or values)
+    if "hidden_size" not in vision or "patch_size" not in vision:
+        raise CheckpointError(
+            "the vision tower's config.json has no hidden_size and patch_size; expected the config "
+            "of a CLIP model such as openai/clip-vit-large-patch14"
+        )
+    known = CLIPVisionConfig().to_dict()
+    return CLIPVisionConfig(
+        **{key: value for key, value in vision.items() if key in known and key != "model_type"}
+    )
+
+
+def _llama_config(values: Mapping[str, Any]) -> LlamaConfig:
+    chosen = {key: values[key] for key in _LLAMA_KEYS if values.get(key) is not None}
+    rope = {"rope_type": "default", "rope_theta": float(values.get("rope_theta") or 10000.0)}
+    scaling = values.get("rope_scaling")
+    if scaling:
+        rope.update(scaling)
+        rope["rope_type"] = scaling.get("rope_type") or scaling.get("type") or "default"
+        rope.pop("type", None)
+    return LlamaConfig(
+        **{"tie_word_embeddings": False, "pad_token_id": 0, **chosen},
+        rope_parameters=rope,
+    )
+
+
+def _rope_scaling(rope: Mapping[str, Any]) -> dict[str, Any] | None:
+    scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
+    return None if scaling["rope_type"] == "default" else scaling
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
+    count = 0
+    while pattern.format(count) in shapes:
+        count += 1
+    return count
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise CheckpointError(f"{name}: expected one of {', '.join(known)}, got {value!r}")

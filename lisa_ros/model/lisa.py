@@ -1,0 +1,245 @@
+"""The LISA network: CLIP and LLaMA read image and words, `[SEG]` states prompt SAM.
+
+Lai et al., "LISA: Reasoning Segmentation via Large Language Model", CVPR 2024, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import LlamaForCausalLM
+
+from lisa_ros.model.clip import ClipTower, build_projector
+from lisa_ros.model.config import LisaConfig
+from lisa_ros.model.preprocessing import (
+    MaskGeometry,
+    check_image,
+    clip_input,
+    language_view,
+    sam_input,
+)
+from lisa_ros.model.sam import Sam
+from lisa_ros.model.timing import StageTimer
+from lisa_ros.model.tokenizer import IMAGE_TOKEN_INDEX, LisaTokenizer
+
+
+@dataclass
+class ImageFeatures:
+    """All that the network needs of one image; computed once, used for every question about it.
+
+    Attributes:
+        image_tokens: (1, num_image_tokens, hidden) CLIP features in the language model's space.
+        sam_embedding: (1, prompt_embed_dim, g, g) of SAM's image encoder.  On CUDA it may still
+            be under way on its own stream: read it through `wait_for_sam`.
+        geometry: how SAM's square lies on the image.
+        language_view: box (x0, y0, x1, y1) of the image that the language model sees.
+        timer: times of the stages that made the features.
+    """
+
+    image_tokens: torch.Tensor
+    sam_embedding: torch.Tensor
+    geometry: MaskGeometry
+    language_view: tuple[int, int, int, int]
+    timer: StageTimer
+    sam_ready: torch.cuda.Event | None = None
+
+    def wait_for_sam(self) -> torch.Tensor:
+        """The SAM embedding, safe to use on the current stream."""
+        if self.sam_ready is not None:
+            stream = torch.cuda.current_stream(self.sam_embedding.device)
+            stream.wait_event(self.sam_ready)
+            self.sam_embedding.record_stream(stream)
+        return self.sam_embedding
+
+
+@dataclass
+class Sequences:
+    """A batch of prompts with the image features put in, ready for the language model.
+
+    Attributes:
+        embeddings: (B, T, hidden), T = longest prompt + num_image_tokens - 1.
+        attention_mask: (B, T) bool, or None where every position counts.
+        position_ids: (B, T) int64.
+    """
+
+    embeddings: torch.Tensor
+    attention_mask: torch.Tensor | None
+    position_ids: torch.Tensor
+
+
+@dataclass
+class LisaOutput:
+    """What `Lisa.forward` gives for B conversations whose answers are known.
+
+    Attributes:
+        hidden_states: (B, T, hidden) after the language model's final norm.
+        logits: (B, T, vocab).
+        seg_embeddings: for each conversation the prompts for SAM, (n, out_dim), n >= 0.
+    """
+
+    hidden_states: torch.Tensor
+    logits: torch.Tensor
+    seg_embeddings: list[torch.Tensor] = field(default_factory=list)
+
+
+class Lisa(nn.Module):
+    """CLIP tower, projector, LLaMA, `[SEG]` projection and SAM.
+
+    Build it with `lisa_ros.model.load`, which also fills in the weights.
+    """
+
+    def __init__(self, config: LisaConfig, tokenizer: LisaTokenizer) -> None:
+        super().__init__()
+        hidden = config.llama.hidden_size
+        self.config = config
+        self.tokenizer = tokenizer
+        self.language_model = LlamaForCausalLM(config.llama)
+        self.vision_tower = ClipTower(config)
+        self.mm_projector = build_projector(config.projector, config.clip.hidden_size, hidden)
+        self.text_hidden_fcs = nn.Sequential(
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.out_dim)
+        )
+        self.visual_model = Sam(config.sam)
+        self._sam_stream: torch.cuda.Stream | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_model.model.norm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of everything that is not quantised."""
+        return self.language_model.model.norm.weight.dtype
+
+    @torch.inference_mode()
+    def encode_image(self, image: np.ndarray) -> ImageFeatures:
+        """Run CLIP and SAM's encoder on one image.
+
+        On CUDA the encoder goes on its own stream, beside whatever the language model does next.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+
+        Raises:
+            ImageError: the image is not of that form.
+        """
+        check_image(image)
+        config, timer = self.config, StageTimer(self.device)
+        height, width = image.shape[:2]
+        with timer.stage("preprocess"):
+            sam_pixels, geometry = sam_input(image, config.sam.image_size)
+            clip_pixels = clip_input(image, config.clip_preprocessing, config.clip_view)
+            sam_pixels = sam_pixels[None].to(self.device, self.dtype)
+            clip_pixels = clip_pixels[None].to(self.device, self.dtype)
+        sam_ready = None
+        if self.device.type == "cuda":
+            sam_embedding, sam_ready = self._encode_on_sam_stream(sam_pixels, timer)
+        else:
+            with timer.stage("sam_encoder"):
+                sam_embedding = self.visual_model.image_encoder(sam_pixels)
+        with timer.stage("clip"):
+            image_tokens = self.encode_clip(clip_pixels)
+        view = language_view(height, width, config.clip_preprocessing, config.clip_view)
+        return ImageFeatures(image_tokens, sam_embedding, geometry, view, timer, sam_ready)
+
+    def _encode_on_sam_stream(
+        self, pixels: torch.Tensor, timer: StageTimer
+    ) -> tuple[torch.Tensor, torch.cuda.Event]:
+        if self._sam_stream is None:
+            self._sam_stream = torch.cuda.Stream(self.device)
+        self._sam_stream.wait_stream(torch.cuda.current_stream(self.device))
+        pixels.record_stream(self._sam_stream)
+        with torch.cuda.stream(self._sam_stream):
+            with timer.stage("sam_encoder"):
+                embedding = self.visual_model.image_encoder(pixels)
+            ready = torch.cuda.Event()
+            ready.record()
+        return embedding, ready
+
+    def encode_clip(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) CLIP input to (B, num_image_tokens, hidden) tokens of the language model."""
+        return self.mm_projector(self.vision_tower(pixel_values))
+
+    def embed(
+        self,
+        prompts: Sequence[Sequence[int]],
+        image_tokens: torch.Tensor,
+        *,
+        pad: Literal["left", "right"],
+    ) -> Sequences:
+        """Put the image features in the place of the image in each prompt, and pad.
+
+        Args:
+            prompts: ids, each with exactly one `IMAGE_TOKEN_INDEX`.
+            image_tokens: (1 or B, num_image_tokens, hidden).
+            pad: `left` for generation, where the last positions must be aligned.
+        """
+        count = image_tokens.shape[1]
+        image_tokens = image_tokens.expand(len(prompts), -1, -1)
+        rows, masks = [], []
+        for ids, image in zip(prompts, image_tokens, strict=True):
+            tensor = torch.tensor(ids, device=self.device)
+            at = list(ids).index(IMAGE_TOKEN_INDEX)
+            words = self.language_model.model.embed_tokens(tensor.clamp(min=0))
+            rows.append(torch.cat([words[:at], image.to(words.dtype), words[at + 1 :]]))
+            # Published quirk: <unk> is also the padding id, so attention passes over it; and the
+            # mask of the ids is shifted behind count - 1 ones instead of being opened at the image.
+            known = tensor != self.tokenizer.unk_id
+            masks.append(torch.cat([known.new_ones(count - 1), known]))
+        embeddings = pad_sequence(rows, batch_first=True, padding_side=pad)
+        mask = pad_sequence(masks, batch_first=True, padding_side=pad)
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        position_ids = torch.arange(embeddings.shape[1], device=self.device).expand(len(rows), -1)
+        if pad == "left":
+            position_ids = position_ids - (embeddings.shape[1] - lengths)[:, None]
+            position_ids = position_ids.clamp(min=0)
+        return Sequences(embeddings, None if bool(mask.all()) else mask, position_ids)
+
+    def forward(
+        self, conversations: Sequence[Sequence[int]], image_tokens: torch.Tensor
+    ) -> LisaOutput:
+        """Read whole conversations (teacher forcing), as training and `forced` evaluation do.
+
+        Args:
+            conversations: ids of B conversations, answers included.
+            image_tokens: (1 or B, num_image_tokens, hidden) of `encode_clip`.
+        """
+        sequences = self.embed(conversations, image_tokens, pad="right")
+        hidden = self.language_model.model(
+            inputs_embeds=sequences.embeddings,
+            attention_mask=sequences.attention_mask,
+            position_ids=sequences.position_ids,
+            use_cache=False,
+        ).last_hidden_state  # (B, T, hidden)
+        output = LisaOutput(hidden, self.language_model.lm_head(hidden))
+        # The state that predicts [SEG] stands one position before it.
+        shift = image_tokens.shape[1] - 2
+        for row, ids in zip(hidden, conversations, strict=True):
+            states = [j + shift for j, i in enumerate(ids) if i == self.tokenizer.seg_id and j > 0]
+            output.seg_embeddings.append(self.seg_embedding(row[states]))
+        return output
+
+    def seg_embedding(self, states: torch.Tensor) -> torch.Tensor:
+        """States (n, hidden) that predict `[SEG]` to prompts (n, out_dim) for SAM."""
+        return cast(torch.Tensor, self.text_hidden_fcs(states.to(self.dtype)))
+
+    def decode_masks(
+        self, features: ImageFeatures, prompts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Masks for `[SEG]` embeddings, which may come from another view of the scene.
+
+        Args:
+            features: of the image to segment.
+            prompts: (n, out_dim).
+
+        Returns:
+            Low-resolution logits (n, s, s) and SAM's IoU estimates (n,).
+        """
+        return self.visual_model.decode(features.wait_for_sam(), prompts)

@@ -1,0 +1,161 @@
+"""SAM as LISA uses it: an image encoder, and a mask decoder prompted by `[SEG]` embeddings.
+
+The modules are those of the `segment-anything` package, so that its weights fit by name.  Three
+things differ, each as in the published LISA: prompts are given as embeddings; the positional
+encoding is computed in the weights' own precision; in fp16 the neck runs in fp32.  The image
+encoder's attention is fused, which changes the result by rounding only.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from torch import nn
+from torch.nn import functional as F
+
+from lisa_ros.model.config import SamConfig
+
+
+class FusedAttention(Attention):
+    """The image encoder's attention with relative positions, through one fused kernel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) to (B, H, W, C)."""
+        batch, height, width, channels = x.shape
+        heads = self.num_heads
+        qkv = self.qkv(x).view(batch, height * width, 3, heads, channels // heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, H*W, head_dim)
+        # The bias of key (y, x) is rel_h[..., y] + rel_w[..., x], decomposed as in MViTv2.
+        grid = q.unflatten(2, (height, width))
+        rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid, get_rel_pos(height, height, self.rel_pos_h))
+        rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid, get_rel_pos(width, width, self.rel_pos_w))
+        if x.is_cuda and x.dtype in (torch.float16, torch.bfloat16):
+            out = self._attend_folded(q, k, v, rel_h, rel_w)
+        else:
+            bias = (rel_h[..., :, None] + rel_w[..., None, :]).flatten(4).flatten(2, 3)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        return self.proj(out.transpose(1, 2).reshape(x.shape))
+
+    def _attend_folded(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        rel_h: torch.Tensor,
+        rel_w: torch.Tensor,
+    ) -> torch.Tensor:
+        """The bias as extra channels of q and k, so that FlashAttention, which takes no bias, fits.
+
+        [q * scale, rel_h, rel_w] . [k, onehot(y), onehot(x)] = q . k * scale + bias; the
+        (H*W)^2 bias matrix is never stored.
+        """
+        height, width = rel_h.shape[-1], rel_w.shape[-1]
+        rows = torch.eye(height, dtype=q.dtype, device=q.device).repeat_interleave(width, dim=0)
+        columns = torch.eye(width, dtype=q.dtype, device=q.device).repeat(height, 1)
+        position = torch.cat([rows, columns], dim=-1).expand(*k.shape[:2], -1, -1)
+        query = torch.cat([q * self.scale, rel_h.flatten(2, 3), rel_w.flatten(2, 3)], dim=-1)
+        key = torch.cat([k, position], dim=-1)
+        # FlashAttention wants one head size for q, k and v, in multiples of eight.
+        size = -(-query.shape[-1] // 8) * 8
+        query, key, value = (F.pad(t, (0, size - t.shape[-1])) for t in (query, key, v))
+        out = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return out[..., : v.shape[-1]]
+
+
+class ImageEncoder(ImageEncoderViT):
+    """SAM's ViT with fused attention; the neck may be of higher precision than the rest."""
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__(
+            img_size=config.image_size,
+            patch_size=config.patch_size,
+            embed_dim=config.embed_dim,
+            depth=config.depth,
+            num_heads=config.num_heads,
+            mlp_ratio=config.mlp_dim / config.embed_dim,
+            out_chans=config.prompt_embed_dim,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=config.window_size,
+            global_attn_indexes=config.global_attn_indexes,
+        )
+        for i, block in enumerate(self.blocks):
+            side = config.grid_size if i in config.global_attn_indexes else config.window_size
+            block.attn = FusedAttention(
+                config.embed_dim, config.num_heads, use_rel_pos=True, input_size=(side, side)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) normalised pixels to (B, prompt_embed_dim, S/16, S/16) embeddings."""
+        x = self.patch_embed(x) + self.pos_embed  # (B, S/16, S/16, embed_dim)
+        for block in self.blocks:
+            x = block(x)
+        neck_dtype = self.neck[0].weight.dtype
+        return self.neck(x.permute(0, 3, 1, 2).to(neck_dtype)).to(x.dtype)
+
+
+class Sam(nn.Module):
+    """Image encoder, prompt encoder and mask decoder under the names of SAM's weights."""
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        grid = (config.grid_size, config.grid_size)
+        self.image_encoder = ImageEncoder(config)
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=config.prompt_embed_dim,
+            image_embedding_size=grid,
+            input_image_size=(config.image_size, config.image_size),
+            mask_in_chans=config.mask_in_chans,
+        )
+        self.mask_decoder = MaskDecoder(
+            num_multimask_outputs=config.num_multimask_outputs,
+            transformer=TwoWayTransformer(
+                depth=config.decoder_depth,
+                embedding_dim=config.prompt_embed_dim,
+                mlp_dim=config.decoder_mlp_dim,
+                num_heads=config.decoder_num_heads,
+            ),
+            transformer_dim=config.prompt_embed_dim,
+            iou_head_depth=config.iou_head_depth,
+            iou_head_hidden_dim=config.iou_head_hidden_dim,
+        )
+
+    def dense_pe(self) -> torch.Tensor:
+        """Positional encoding (1, prompt_embed_dim, g, g) of the image embedding.
+
+        Computed in the precision of its buffer: the published bf16 models were trained with the
+        coarse bf16 encoding, which `segment-anything` itself would refuse to compute.
+        """
+        layer = self.prompt_encoder.pe_layer
+        matrix = layer.positional_encoding_gaussian_matrix
+        height, width = self.prompt_encoder.image_embedding_size
+        y = (torch.arange(height, dtype=matrix.dtype, device=matrix.device) + 0.5) / height
+        x = (torch.arange(width, dtype=matrix.dtype, device=matrix.device) + 0.5) / width
+        xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (g, g, 2)
+        return layer._pe_encoding(xy).permute(2, 0, 1)[None]
+
+    def decode(
+        self, image_embedding: torch.Tensor, prompts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One mask for each prompt embedding.
+
+        Args:
+            image_embedding: (1, prompt_embed_dim, g, g) of the image encoder.
+            prompts: (n, prompt_embed_dim), the projected `[SEG]` states; n may be 0.
+
+        Returns:
+            Low-resolution mask logits (n, 4g, 4g) and SAM's own IoU estimates (n,).
+        """
+        prompts = prompts.to(image_embedding.dtype)
+        dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        masks, predicted_iou = self.mask_decoder(
+            image_embeddings=image_embedding,
+            image_pe=self.dense_pe(),
+            sparse_prompt_embeddings=prompts[:, None],
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return masks[:, 0], predicted_iou[:, 0]

@@ -1,0 +1,110 @@
+"""What an instruction about one image is answered with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+import torch
+
+from lisa_ros.model.conversation import Turn
+from lisa_ros.model.preprocessing import MaskGeometry, upscale_masks
+
+
+class Status(str, Enum):
+    """How a question ended.
+
+    FOUND is what the model says, not proof: the published checkpoints seldom refuse.
+    """
+
+    FOUND = "FOUND"  # at least one mask with pixels
+    NOT_FOUND = "NOT_FOUND"  # a mask was asked for; there is no [SEG], or all masks are empty
+    TEXT_ONLY = "TEXT_ONLY"  # no mask was asked for and none given
+    TRUNCATED = "TRUNCATED"  # max_new_tokens or the context ended the answer; objects may lack
+    CANCELLED = "CANCELLED"  # the caller cancelled; objects found until then are kept
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Three raw signs of confidence, each 0 to 1 and none calibrated.
+
+    Attributes:
+        seg_probability: probability that the language model gave to `[SEG]`.
+        mask_probability: mean of the mask's sigmoid over its pixels; 0 for an empty mask.
+        predicted_iou: SAM's IoU estimate.  LISA never trains this head, so it says little.
+    """
+
+    seg_probability: float
+    mask_probability: float
+    predicted_iou: float
+
+
+@dataclass(frozen=True)
+class SegmentedObject:
+    """One `[SEG]` of an answer.
+
+    Attributes:
+        mask: bool (H, W) at the size of the image; may be empty.
+        box_xyxy: (x0, y0, x1, y1) around the mask in pixels, x1 and y1 exclusive; None if empty.
+        area: pixels of the mask.
+        scores: see `Scores`.
+        embedding: float32 (out_dim,), the prompt given to SAM.
+    """
+
+    mask: np.ndarray
+    box_xyxy: tuple[int, int, int, int] | None
+    area: int
+    scores: Scores
+    embedding: np.ndarray
+    _low_res_mask: torch.Tensor = field(repr=False)
+    _geometry: MaskGeometry = field(repr=False)
+
+    def mask_logits(self) -> np.ndarray:
+        """float32 (H, W) logits; the mask is where they are above 0.  Computed at each call."""
+        return upscale_masks(self._low_res_mask[None], self._geometry)[0].numpy()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The whole answer to one instruction.
+
+    Attributes:
+        status: how it ended.
+        message: what the status means here and what can be done, for people.
+        instruction: the words of the user.
+        question: the words put to the model, template included.
+        text: the model's words as generated, `[SEG]` included.
+        explanation: the same for people, without control tokens.
+        objects: one for each `[SEG]`, in order, empty ones included.
+        token_ids: prompt and answer; the image is -200.
+        language_view: box (x0, y0, x1, y1) of the image that the language model saw.
+        timings_ms: milliseconds by stage; stages that were not needed again are absent.
+        model_id: which model answered.
+        precision: how its weights are held.
+    """
+
+    status: Status
+    message: str
+    instruction: str
+    question: str
+    text: str
+    explanation: str
+    objects: tuple[SegmentedObject, ...]
+    token_ids: tuple[int, ...]
+    language_view: tuple[int, int, int, int]
+    timings_ms: dict[str, float]
+    model_id: str
+    precision: str
+
+    @property
+    def turn(self) -> Turn:
+        """This round as history for a follow-up question about the same image."""
+        return Turn(self.question, self.text)
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """Union of all masks, bool (H, W); None if the answer has no object."""
+        if not self.objects:
+            return None
+        return np.logical_or.reduce([item.mask for item in self.objects])

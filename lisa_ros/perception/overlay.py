@@ -1,0 +1,46 @@
+"""An answer drawn on its image, for people."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from lisa_ros.perception.answer import Answer, SegmentedObject
+
+# RGB; distinct for most colour-blind readers (Okabe and Ito 2008).
+_COLOURS = ((230, 80, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (240, 228, 66))
+_FILL = 0.45  # share of the object's colour inside its mask
+_UNSEEN = 0.55  # brightness of what the language model did not see
+
+
+def draw_overlay(image: np.ndarray, answer: Answer) -> np.ndarray:
+    """The image with each object filled and outlined, and what the model did not see darkened.
+
+    Args:
+        image: RGB uint8 (H, W, 3), the image of the answer.
+
+    Returns:
+        RGB uint8 (H, W, 3).
+    """
+    overlay = _darken_outside(image, answer.language_view)
+    for i, item in enumerate(answer.objects):
+        if item.area:
+            _draw_object(overlay, item, _COLOURS[i % len(_COLOURS)])
+    return overlay
+
+
+def _darken_outside(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    x0, y0, x1, y1 = box
+    overlay = (image * _UNSEEN).astype(np.uint8)
+    overlay[y0:y1, x0:x1] = image[y0:y1, x0:x1]
+    return overlay
+
+
+def _draw_object(overlay: np.ndarray, item: SegmentedObject, colour: tuple[int, int, int]) -> None:
+    mask = item.mask
+    overlay[mask] = (overlay[mask] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(max(mask.shape) / 400))
+    # A white rim keeps the outline readable on a background of the object's own colour.
+    cv2.drawContours(overlay, contours, -1, (255, 255, 255), 2 * width + 1, cv2.LINE_AA)
+    cv2.drawContours(overlay, contours, -1, colour, width, cv2.LINE_AA)

@@ -1,0 +1,390 @@
+"""`Segmenter`: the public face of the model.
+
+segmenter = Segmenter.from_pretrained("xinlai/LISA-7B-v1")
+segmenter.set_image(rgb)
+answer = segmenter.answer("change the TV channel")
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lisa_ros.model import load
+from lisa_ros.model.conversation import (
+    Turn,
+    apply_template,
+    asks_for_mask,
+    clean_explanation,
+    conversation_pieces,
+)
+from lisa_ros.model.errors import CheckpointError, OutOfMemoryError, UsageError
+from lisa_ros.model.generation import (
+    EndEvent,
+    EndReason,
+    Event,
+    MaskEvent,
+    Sampling,
+    TokenEvent,
+    force_masks,
+    generate,
+)
+from lisa_ros.model.lisa import ImageFeatures, Lisa
+from lisa_ros.model.precision import Precision, required_bytes
+from lisa_ros.model.preprocessing import upscale_masks
+from lisa_ros.model.timing import StageTimer
+from lisa_ros.perception.answer import Answer, Scores, SegmentedObject, Status
+
+
+@dataclass(frozen=True)
+class Words:
+    """Text that the model has just added to its answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ObjectFound:
+    """The model has just chosen a `[SEG]`; more words may follow."""
+
+    object: SegmentedObject
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of the stream."""
+
+    answer: Answer
+
+
+StreamEvent = Words | ObjectFound | Finished
+
+
+class Segmenter:
+    """Answers instructions about one image at a time.
+
+    `set_image` computes the image's features once; any number of questions may follow.  An object
+    of this class belongs to one thread.
+
+    Attributes:
+        model: the network.
+        model_id: hub id or folder it came from.
+    """
+
+    def __init__(self, model: Lisa, *, model_id: str, precision: str) -> None:
+        self.model = model
+        self.model_id = model_id
+        self.precision = precision
+        self._features: ImageFeatures | None = None
+        self._uncharged_ms: float | None = None  # of set_image, until a question has paid it
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *,
+        precision: str | None = None,
+        device: str | None = None,
+        vision_tower: str | Path | None = None,
+        sam_config: str | Path | None = None,
+        conversation: str | None = None,
+    ) -> Segmenter:
+        """Load a model by hub id or folder; see `lisa_ros.model.load` for the arguments."""
+        if source is None:
+            raise CheckpointError(
+                "no model was given; expected a hub id such as xinlai/LISA-7B-v1, or a folder"
+            )
+        model = load(
+            source,
+            precision=precision,
+            device=device,
+            vision_tower=vision_tower,
+            sam_config=sam_config,
+            conversation=conversation,
+        )
+        if precision is None:
+            precision = next(p.value for p in Precision if p.dtype == model.dtype)
+        return cls(model, model_id=str(source), precision=precision)
+
+    def set_image(self, image: np.ndarray) -> None:
+        """Compute the features of the image that the next questions are about.
+
+        Args:
+            image: RGB uint8 (H, W, 3), any size and aspect ratio.
+
+        Raises:
+            ImageError: the image is not of that form.
+        """
+        started = time.perf_counter()
+        with self._out_of_memory_explained():
+            self._features = self.model.encode_image(image)
+        self._uncharged_ms = 1000 * (time.perf_counter() - started)
+
+    def answer(
+        self,
+        instruction: str,
+        *,
+        template: str | None = None,
+        max_new_tokens: int = 512,
+        mask_only: bool = False,
+        sampling: Sampling | None = None,
+        history: Sequence[Turn] = (),
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Answer:
+        """The whole answer at once; see `stream` for the arguments."""
+        for event in self.stream(
+            instruction,
+            template=template,
+            max_new_tokens=max_new_tokens,
+            mask_only=mask_only,
+            sampling=sampling,
+            history=history,
+            cancelled=cancelled,
+        ):
+            if isinstance(event, Finished):
+                return event.answer
+        raise AssertionError("a stream ends with Finished")
+
+    def stream(
+        self,
+        instruction: str,
+        *,
+        template: str | None = None,
+        max_new_tokens: int = 512,
+        mask_only: bool = False,
+        sampling: Sampling | None = None,
+        history: Sequence[Turn] = (),
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[StreamEvent]:
+        """Answer word by word; each object comes the moment its `[SEG]` is chosen.
+
+        Args:
+            instruction: what the user says, inert text: control tokens in it mean nothing.
+            template: `raw`, `mask`, `explain` or `phrase`; by default the model's.
+            max_new_tokens: the answer is TRUNCATED after so many tokens.
+            mask_only: force the answer "[SEG]." (the published evaluation protocol): fastest, but
+                the model can neither refuse nor explain.
+            sampling: greedy by default.
+            history: earlier rounds about this image (`Answer.turn`).
+            cancelled: asked between tokens; the answer is CANCELLED once it is true.
+
+        Yields:
+            `Words` and `ObjectFound` as they come, and last one `Finished` with the answer.
+
+        Raises:
+            UsageError: no image is set.
+            InstructionError: the instruction has no words, or is longer than the context.
+        """
+        # Not a generator itself, so that a wrong call fails here and not at the first event.
+        questions = [self._question(instruction, template, history)]
+        events = self._run(questions, max_new_tokens, mask_only, sampling, cancelled)
+        return (event for _, event in events)
+
+    def answer_batch(
+        self,
+        instructions: Sequence[str],
+        *,
+        template: str | None = None,
+        max_new_tokens: int = 512,
+        mask_only: bool = False,
+        sampling: Sampling | None = None,
+    ) -> list[Answer]:
+        """Several independent questions about the image in one batched pass."""
+        if not instructions:
+            raise UsageError("answer_batch: expected at least one instruction, got none")
+        questions = [self._question(words, template, ()) for words in instructions]
+        answers: dict[int, Answer] = {}
+        for row, event in self._run(questions, max_new_tokens, mask_only, sampling, lambda: False):
+            if isinstance(event, Finished):
+                answers[row] = event.answer
+        return [answers[row] for row in range(len(questions))]
+
+    def _question(
+        self, instruction: str, template: str | None, history: Sequence[Turn]
+    ) -> _Question:
+        if self._features is None:
+            raise UsageError("no image is set; call set_image(image) before asking")
+        config = self.model.config
+        words = apply_template(instruction, template or config.default_template)
+        pieces = conversation_pieces(
+            config.conversation,
+            [*history, Turn(words)],
+            use_im_start_end=config.use_im_start_end,
+        )
+        return _Question(instruction, words, self.model.tokenizer.encode(pieces))
+
+    def _run(
+        self,
+        questions: list[_Question],
+        max_new_tokens: int,
+        mask_only: bool,
+        sampling: Sampling | None,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[tuple[int, StreamEvent]]:
+        assert self._features is not None  # _question has checked
+        features = self._features
+        clock = _Clock(features, self._uncharged_ms, self.model.device)
+        self._uncharged_ms = None
+        prompts = [question.prompt_ids for question in questions]
+        events: Iterator[Event]
+        if mask_only:
+            events = force_masks(self.model, features, prompts, timer=clock.timer)
+        else:
+            events = generate(
+                self.model,
+                features,
+                prompts,
+                max_new_tokens=max_new_tokens,
+                sampling=sampling,
+                cancelled=cancelled,
+                timer=clock.timer,
+            )
+        with self._out_of_memory_explained():
+            for event in events:
+                question = questions[event.row]
+                if isinstance(event, TokenEvent):
+                    question.answer_ids.append(event.token_id)
+                    if event.text:
+                        yield event.row, Words(event.text)
+                elif isinstance(event, MaskEvent):
+                    with clock.timer.stage("upscale"):
+                        item = _segmented_object(event, features)
+                    clock.mask_is_out()
+                    question.objects.append(item)
+                    yield event.row, ObjectFound(item)
+                else:
+                    answer = self._finish(question, event, features, clock.milliseconds())
+                    yield event.row, Finished(answer)
+
+    def _finish(
+        self,
+        question: _Question,
+        end: EndEvent,
+        features: ImageFeatures,
+        timings_ms: dict[str, float],
+    ) -> Answer:
+        tokenizer = self.model.tokenizer
+        decoded = tokenizer.decode(question.answer_ids, skip_special_tokens=True)
+        text = decoded.replace("  ", " ").strip()
+        status = _status(question, end.reason)
+        return Answer(
+            status=status,
+            message=_MESSAGES[status],
+            instruction=question.instruction,
+            question=question.words,
+            text=text,
+            explanation=clean_explanation(text),
+            objects=tuple(question.objects),
+            token_ids=(*question.prompt_ids, *question.answer_ids),
+            language_view=features.language_view,
+            timings_ms=timings_ms,
+            model_id=self.model_id,
+            precision=self.precision,
+        )
+
+    @contextmanager
+    def _out_of_memory_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            sizes = ", ".join(
+                f"{p.value} {required_bytes(self.model, p) / 2**30:.1f} GiB" for p in Precision
+            )
+            raise OutOfMemoryError(
+                f"{self.model.device} ran out of memory while answering in {self.precision} "
+                f"({str(error).splitlines()[0]}). The weights alone need: {sizes}; load the model "
+                "with a smaller precision, or free the memory that other programs hold"
+            ) from None
+
+
+@dataclass
+class _Question:
+    """A question on its way through the model."""
+
+    instruction: str
+    words: str
+    prompt_ids: list[int]
+    answer_ids: list[int] = field(default_factory=list)
+    objects: list[SegmentedObject] = field(default_factory=list)
+
+
+class _Clock:
+    """Stage times of one run; the first about an image also pays for the image's features."""
+
+    def __init__(
+        self, features: ImageFeatures, set_image_ms: float | None, device: torch.device
+    ) -> None:
+        self.timer = StageTimer(device)
+        self._encoding = None if set_image_ms is None else features.timer
+        self._started = time.perf_counter() - (set_image_ms or 0.0) / 1000
+        self._first_mask_ms: float | None = None
+
+    def mask_is_out(self) -> None:
+        if self._first_mask_ms is None:
+            self._first_mask_ms = self._elapsed_ms()
+
+    def milliseconds(self) -> dict[str, float]:
+        total = self._elapsed_ms()
+        times = self._encoding.milliseconds() if self._encoding is not None else {}
+        times.update(self.timer.milliseconds())
+        if self._first_mask_ms is not None:
+            times["first_mask"] = self._first_mask_ms
+        return {**times, "total": total}
+
+    def _elapsed_ms(self) -> float:
+        return 1000 * (time.perf_counter() - self._started)
+
+
+_MESSAGES = {
+    Status.FOUND: "the model gave at least one mask",
+    Status.NOT_FOUND: "the model gave no mask, or empty ones; read the explanation, ask in other "
+    "words, or check that the object lies inside language_view",
+    Status.TEXT_ONLY: "no mask was asked for and none given; ask with the template mask or explain "
+    "to get one",
+    Status.TRUNCATED: "the answer reached its longest length; objects may be missing, raise "
+    "max_new_tokens",
+    Status.CANCELLED: "the question was cancelled; objects found until then are kept",
+}
+
+
+def _status(question: _Question, reason: EndReason) -> Status:
+    if reason == "cancelled":
+        return Status.CANCELLED
+    if reason == "length":
+        return Status.TRUNCATED
+    if any(item.area for item in question.objects):
+        return Status.FOUND
+    if question.objects or asks_for_mask(question.words):
+        return Status.NOT_FOUND
+    return Status.TEXT_ONLY
+
+
+def _segmented_object(event: MaskEvent, features: ImageFeatures) -> SegmentedObject:
+    """Upscale a mask on its device, and bring only what is needed to the host."""
+    with torch.inference_mode():
+        logits = upscale_masks(event.low_res_mask[None], features.geometry)[0]  # (H, W)
+        inside = logits > 0
+        area = int(inside.sum())
+        probability = float(logits[inside].sigmoid().mean()) if area else 0.0
+        mask = inside.cpu().numpy()
+    scores = Scores(float(event.seg_probability), probability, float(event.predicted_iou))
+    return SegmentedObject(
+        mask=mask,
+        box_xyxy=_box(mask) if area else None,
+        area=area,
+        scores=scores,
+        embedding=event.embedding.float().cpu().numpy(),
+        _low_res_mask=event.low_res_mask.float().cpu(),
+        _geometry=features.geometry,
+    )
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
