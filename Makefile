@@ -1,0 +1,42 @@
+# lisa_ros: `make` lists what it can do. PYTHON=python3.12 selects the interpreter of a new .venv.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format demo lock clean test-jazzy
+
+# Recipes run as a user would: in the virtual environment, with the built package sourced. colcon's files read unset variables.
+IN = set +u; source .venv/bin/activate; source install/setup.bash; set -u;
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing, make .venv/ and install/
+	@tools/setup.sh
+
+test: setup lint ## all tests and checks
+	@$(IN) python -m pytest
+
+test-jazzy: ## the tests that need ROS 2, against Jazzy instead of Kilted
+	@tools/setup.sh jazzy
+	@$(subst install,install-jazzy,$(subst .venv,.venv-jazzy,$(IN))) python -m pytest -m ros
+
+lint: setup ## ruff, mypy and the layers of the packages
+	@$(IN) ruff check . && ruff format --check --quiet . && mypy && lint-imports --no-logo
+
+format: setup ## let ruff mend what it can
+	@$(IN) ruff check --fix . && ruff format .
+
+demo: setup ## one question about one picture; the result lies in demo/
+	@$(IN) lisa segment test/golden/images/img0_landscape_320x240.png "Can you segment the red cup in this image?" --model test/golden/lisa-tiny --vision-tower test/golden/clip-vit-tiny-patch14 --sam-config test/golden/sam_config.json --save demo
+
+lock: ## resolve requirements/*.txt anew, from pyproject.toml and requirements/*.in
+	@test -x build/uv/bin/uv || { python3 -m venv build/uv && build/uv/bin/pip install --quiet uv; }
+	@compile="build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-header"; \
+	$$compile pyproject.toml --all-extras --no-extra desktop -c requirements/pins.in -o requirements/lock.txt; \
+	for distro in kilted jazzy; do \
+		$$compile requirements/ros-$$distro.in -c requirements/lock.txt -o requirements/ros-$$distro.txt; \
+	done; \
+	sed -i -e "s/ ; sys_platform == 'linux'$$//" -e "s/ and sys_platform == 'linux'$$//" requirements/*.txt
+
+clean: ## remove what was built; .venv/ stays
+	@rm -rf build build-jazzy install install-jazzy log demo .mypy_cache .ruff_cache .pytest_cache
