@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert with a progress bar."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from lisa_ros.model.checkpoint import convert
+    from lisa_ros.model.conversion import convert
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress:

@@ -3,7 +3,6 @@
 This room knows torch, transformers and segment-anything, and nothing of ROS, depth or cameras.
 """
 
-from lisa_ros.model.checkpoint import load
 from lisa_ros.model.config import LisaConfig, SamConfig
 from lisa_ros.model.errors import (
     CheckpointError,
@@ -13,6 +12,7 @@ from lisa_ros.model.errors import (
     OutOfMemoryError,
 )
 from lisa_ros.model.lisa import Lisa
+from lisa_ros.model.loading import load
 
 __all__ = [
     "CheckpointError",

@@ -25,5 +25,5 @@ class ImageError(LisaError):
     """The picture cannot be read, or is not an RGB uint8 array of shape (H, W, 3)."""
 
 
-class UsageError(LisaError):
+class UsageError(LisaError, ValueError):
     """A call came out of order or with values that make no sense; the message says what to call."""

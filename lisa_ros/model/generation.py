@@ -14,7 +14,7 @@ import torch
 
 from lisa_ros.model.cache import KVCache
 from lisa_ros.model.conversation import SEG, Control
-from lisa_ros.model.errors import InstructionError
+from lisa_ros.model.errors import InstructionError, UsageError
 from lisa_ros.model.lisa import ImageFeatures, Lisa
 from lisa_ros.model.timing import StageTimer
 
@@ -37,9 +37,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
-            raise ValueError(f"temperature: expected 0 or more, got {self.temperature}")
+            raise UsageError(f"temperature: expected 0 or more, got {self.temperature}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p: expected a share in (0, 1], got {self.top_p}")
+            raise UsageError(f"top_p: expected a share in (0, 1], got {self.top_p}")
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,10 @@ def check_length(model: Lisa, prompt_length: int, max_new_tokens: int) -> int:
 
     Raises:
         InstructionError: none.
+        UsageError: `max_new_tokens` is not positive.
     """
     if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens: expected 1 or more, got {max_new_tokens}")
+        raise UsageError(f"max_new_tokens: expected 1 or more, got {max_new_tokens}")
     context = model.config.llama.max_position_embeddings
     if prompt_length >= context:
         raise InstructionError(

@@ -5,8 +5,9 @@ Lai et al., "LISA: Reasoning Segmentation via Large Language Model", CVPR 2024, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, cast
 
 import numpy as np
@@ -34,7 +35,7 @@ class ImageFeatures:
     """All that the network needs of one image; computed once, used for every question about it.
 
     Attributes:
-        image_tokens: (1, num_image_tokens, hidden) CLIP features in the language model's space.
+        encode_clip: computes `image_tokens`; not called before the first question.
         sam_embedding: (1, prompt_embed_dim, g, g) of SAM's image encoder.  On CUDA it may still
             be under way on its own stream: read it through `wait_for_sam`.
         geometry: how SAM's square lies on the image.
@@ -42,12 +43,17 @@ class ImageFeatures:
         timer: times of the stages that made the features.
     """
 
-    image_tokens: torch.Tensor
+    encode_clip: Callable[[], torch.Tensor]
     sam_embedding: torch.Tensor
     geometry: MaskGeometry
     language_view: tuple[int, int, int, int]
     timer: StageTimer
     sam_ready: torch.cuda.Event | None = None
+
+    @cached_property
+    def image_tokens(self) -> torch.Tensor:
+        """(1, num_image_tokens, hidden) CLIP features in the language model's space."""
+        return self.encode_clip()
 
     def wait_for_sam(self) -> torch.Tensor:
         """The SAM embedding, safe to use on the current stream."""
@@ -120,7 +126,7 @@ class Lisa(nn.Module):
 
     @torch.inference_mode()
     def encode_image(self, image: np.ndarray) -> ImageFeatures:
-        """Run CLIP and SAM's encoder on one image.
+        """Run SAM's encoder on one image, and get ready to run CLIP with the first question.
 
         On CUDA the encoder goes on its own stream, beside whatever the language model does next.
 
@@ -135,19 +141,23 @@ class Lisa(nn.Module):
         height, width = image.shape[:2]
         with timer.stage("preprocess"):
             sam_pixels, geometry = sam_input(image, config.sam.image_size)
-            clip_pixels = clip_input(image, config.clip_preprocessing, config.clip_view)
             sam_pixels = sam_pixels[None].to(self.device, self.dtype)
-            clip_pixels = clip_pixels[None].to(self.device, self.dtype)
+            # Now, not with the first question: the caller may use the array again until then.
+            clip_pixels = clip_input(image, config.clip_preprocessing, config.clip_view)[None]
         sam_ready = None
         if self.device.type == "cuda":
             sam_embedding, sam_ready = self._encode_on_sam_stream(sam_pixels, timer)
         else:
             with timer.stage("sam_encoder"):
                 sam_embedding = self.visual_model.image_encoder(sam_pixels)
-        with timer.stage("clip"):
-            image_tokens = self.encode_clip(clip_pixels)
         view = language_view(height, width, config.clip_preprocessing, config.clip_view)
-        return ImageFeatures(image_tokens, sam_embedding, geometry, view, timer, sam_ready)
+
+        @torch.inference_mode()
+        def encode_clip() -> torch.Tensor:
+            with timer.stage("clip"):
+                return self.encode_clip(clip_pixels.to(self.device, self.dtype))
+
+        return ImageFeatures(encode_clip, sam_embedding, geometry, view, timer, sam_ready)
 
     def _encode_on_sam_stream(
         self, pixels: torch.Tensor, timer: StageTimer

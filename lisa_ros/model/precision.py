@@ -132,7 +132,8 @@ def quantised_parameter(
     bnb = _bitsandbytes()
     weight = weight.to(precision.dtype)
     if precision is Precision.INT8:
-        parameter = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+        # What is on the GPU already would be left as it is.
+        parameter = bnb.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False)
     else:
         parameter = bnb.nn.Params4bit(
             weight, requires_grad=False, quant_type="nf4", compress_statistics=True

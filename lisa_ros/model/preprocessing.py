@@ -95,12 +95,9 @@ def language_view(
     scaled_height, scaled_width = _short_edge_size(height, width, config.shortest_edge)
     x0, x1 = _centre(scaled_width, config.crop_size)
     y0, y1 = _centre(scaled_height, config.crop_size)
-    return (
-        round(x0 * width / scaled_width),
-        round(y0 * height / scaled_height),
-        round(x1 * width / scaled_width),
-        round(y1 * height / scaled_height),
-    )
+    left, right = _to_pixels(x0, x1, width / scaled_width)
+    top, bottom = _to_pixels(y0, y1, height / scaled_height)
+    return left, top, right, bottom
 
 
 def sam_input(image: np.ndarray, square: int) -> tuple[torch.Tensor, MaskGeometry]:
@@ -149,7 +146,7 @@ def _resize_and_crop(image: np.ndarray, config: ClipPreprocessing) -> np.ndarray
     scaled = _short_edge_size(height, width, config.shortest_edge)
     if scaled[0] * scaled[1] > _MAX_RESIZED_PIXELS:
         x0, y0, x1, y1 = language_view(height, width, config, "crop")
-        return _resize(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], (size, size))
+        return _resize(image[y0:y1, x0:x1], (size, size))
     resized = _resize(image, scaled)
     (y0, y1), (x0, x1) = _centre(scaled[0], size), _centre(scaled[1], size)
     return resized[y0:y1, x0:x1]
@@ -172,6 +169,12 @@ def _short_edge_size(height: int, width: int, edge: int) -> tuple[int, int]:
 def _centre(length: int, size: int) -> tuple[int, int]:
     start = (length - size) // 2
     return start, start + size
+
+
+def _to_pixels(start: int, end: int, scale: float) -> tuple[int, int]:
+    """A stretch in pixels of the image, at least one."""
+    first = int(start * scale + 0.5)
+    return first, max(int(end * scale + 0.5), first + 1)
 
 
 def _pad_to_square(image: np.ndarray, mean: tuple[float, float, float]) -> np.ndarray:

@@ -32,12 +32,36 @@ class FusedAttention(Attention):
         grid = q.unflatten(2, (height, width))
         rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid, get_rel_pos(height, height, self.rel_pos_h))
         rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid, get_rel_pos(width, width, self.rel_pos_w))
+        # einsum leaves them permuted, and every sum of the two would need a copy.
+        rel_h, rel_w = rel_h.contiguous(), rel_w.contiguous()  # (B, heads, H, W, H), (..., W)
         if x.is_cuda and x.dtype in (torch.float16, torch.bfloat16):
             out = self._attend_folded(q, k, v, rel_h, rel_w)
         else:
-            bias = (rel_h[..., :, None] + rel_w[..., None, :]).flatten(4).flatten(2, 3)
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+            out = self._attend_biased(q, k, v, rel_h, rel_w)
         return self.proj(out.transpose(1, 2).reshape(x.shape))
+
+    def _attend_biased(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        rel_h: torch.Tensor,
+        rel_w: torch.Tensor,
+    ) -> torch.Tensor:
+        """The bias as a mask, one head at a time where it is large: 67 MB instead of a gigabyte."""
+        heads, positions = q.shape[1:3]
+        step = 1 if positions > 1024 else heads
+        parts = []
+        for first in range(0, heads, step):
+            part = slice(first, first + step)
+            bias = rel_h[:, part, ..., :, None] + rel_w[:, part, ..., None, :]
+            mask = bias.view(len(q), -1, positions, positions)
+            parts.append(
+                F.scaled_dot_product_attention(
+                    q[:, part], k[:, part], v[:, part], attn_mask=mask, scale=self.scale
+                )
+            )
+        return torch.cat(parts, dim=1)
 
     def _attend_folded(
         self,
@@ -150,6 +174,9 @@ class Sam(nn.Module):
             Low-resolution mask logits (n, 4g, 4g) and SAM's own IoU estimates (n,).
         """
         prompts = prompts.to(image_embedding.dtype)
+        if len(prompts) == 0:  # segment-anything cannot reshape nothing
+            side = 4 * image_embedding.shape[-1]
+            return prompts.new_zeros(0, side, side), prompts.new_zeros(0)
         dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         masks, predicted_iou = self.mask_decoder(
             image_embeddings=image_embedding,

@@ -7,6 +7,8 @@ used in place, any other is copied straight to where it ends.  Pickles are only 
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,8 @@ from lisa_ros.model.errors import CheckpointError
 
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE_NAMES = ("model.safetensors", "pytorch_model.bin")
+
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,17 @@ def weight_paths(folder: Path) -> list[Path]:
     )
 
 
+def release_pages(tensor: torch.Tensor) -> None:
+    """Let the host forget a tensor of a mapped file that is not needed any more.
+
+    Its pages would stay resident beside the converted copy until the whole file is closed.
+    """
+    first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = (tensor.data_ptr() + tensor.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
+    if length > 0:
+        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+
+
 def _read(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     if path.suffix == ".safetensors":
         try:
@@ -121,7 +136,8 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: expected a dictionary of tensors; this looks like a training checkpoint, "
             "not like merged weights"
         )
-    return state
+    # A file that cannot be mapped is in memory as it is; tensors may share it, pages may not.
+    return state if is_zip else {name: tensor.clone() for name, tensor in state.items()}
 
 
 def _broken(path: Path, error: object) -> str:

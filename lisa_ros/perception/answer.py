@@ -18,11 +18,24 @@ class Status(str, Enum):
     FOUND is what the model says, not proof: the published checkpoints seldom refuse.
     """
 
+    # Given by the segmenter:
     FOUND = "FOUND"  # at least one mask with pixels
     NOT_FOUND = "NOT_FOUND"  # a mask was asked for; there is no [SEG], or all masks are empty
     TEXT_ONLY = "TEXT_ONLY"  # no mask was asked for and none given
     TRUNCATED = "TRUNCATED"  # max_new_tokens or the context ended the answer; objects may lack
     CANCELLED = "CANCELLED"  # the caller cancelled; objects found until then are kept
+    # Given on a robot, where a question also needs a frame, a place in 3D and its turn:
+    NO_DEPTH = "NO_DEPTH"
+    DEPTH_MISMATCH = "DEPTH_MISMATCH"
+    TF_UNAVAILABLE = "TF_UNAVAILABLE"
+    NO_IMAGE = "NO_IMAGE"
+    STALE_IMAGE = "STALE_IMAGE"
+    TIMEOUT = "TIMEOUT"
+    PREEMPTED = "PREEMPTED"
+    REJECTED = "REJECTED"
+    NOT_ACTIVE = "NOT_ACTIVE"
+    LOST = "LOST"
+    ERROR = "ERROR"
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class SegmentedObject:
         area: pixels of the mask.
         scores: see `Scores`.
         embedding: float32 (out_dim,), the prompt given to SAM.
+        low_res_mask: float32 (s, s) logits of the mask decoder, on the host.
+        geometry: how `low_res_mask` lies on the image.
     """
 
     mask: np.ndarray
@@ -57,12 +72,12 @@ class SegmentedObject:
     area: int
     scores: Scores
     embedding: np.ndarray
-    _low_res_mask: torch.Tensor = field(repr=False)
-    _geometry: MaskGeometry = field(repr=False)
+    low_res_mask: torch.Tensor = field(repr=False)
+    geometry: MaskGeometry = field(repr=False)
 
     def mask_logits(self) -> np.ndarray:
         """float32 (H, W) logits; the mask is where they are above 0.  Computed at each call."""
-        return upscale_masks(self._low_res_mask[None], self._geometry)[0].numpy()
+        return upscale_masks(self.low_res_mask[None], self.geometry)[0].numpy()
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,8 @@ class Answer:
         text: the model's words as generated, `[SEG]` included.
         explanation: the same for people, without control tokens.
         objects: one for each `[SEG]`, in order, empty ones included.
-        token_ids: prompt and answer; the image is -200.
+        prompt_ids: ids of the prompt; the image is -200.
+        answer_ids: ids of the answer, the end of text included.
         language_view: box (x0, y0, x1, y1) of the image that the language model saw.
         timings_ms: milliseconds by stage; stages that were not needed again are absent.
         model_id: which model answered.
@@ -91,7 +107,8 @@ class Answer:
     text: str
     explanation: str
     objects: tuple[SegmentedObject, ...]
-    token_ids: tuple[int, ...]
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
     language_view: tuple[int, int, int, int]
     timings_ms: dict[str, float]
     model_id: str
@@ -103,8 +120,30 @@ class Answer:
         return Turn(self.question, self.text)
 
     @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Prompt and answer."""
+        return self.prompt_ids + self.answer_ids
+
+    @property
     def mask(self) -> np.ndarray | None:
         """Union of all masks, bool (H, W); None if the answer has no object."""
         if not self.objects:
             return None
         return np.logical_or.reduce([item.mask for item in self.objects])
+
+    def label_image(self) -> np.ndarray | None:
+        """uint16 (H, W): 0 background, k the k-th object; None if the answer has no object.
+
+        Where masks overlap, the object with the higher logit has the pixel.
+        """
+        if not self.objects:
+            return None
+        masks = np.stack([item.mask for item in self.objects])
+        labels = masks.argmax(axis=0).astype(np.uint16) + 1  # the first object that has the pixel
+        labels[~masks.any(axis=0)] = 0
+        overlap = masks.sum(axis=0) > 1
+        if overlap.any():
+            # Upsampled logits are large; only overlapping masks need them.
+            logits = np.stack([item.mask_logits()[overlap] for item in self.objects])
+            labels[overlap] = logits.argmax(axis=0) + 1
+        return labels

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from lisa_ros.model import load
 from lisa_ros.model.conversation import (
@@ -32,10 +33,12 @@ from lisa_ros.model.generation import (
     MaskEvent,
     Sampling,
     TokenEvent,
+    check_length,
     force_masks,
     generate,
 )
 from lisa_ros.model.lisa import ImageFeatures, Lisa
+from lisa_ros.model.loading import empty_model
 from lisa_ros.model.precision import Precision, required_bytes
 from lisa_ros.model.preprocessing import upscale_masks
 from lisa_ros.model.timing import StageTimer
@@ -126,6 +129,11 @@ class Segmenter:
             self._features = self.model.encode_image(image)
         self._uncharged_ms = 1000 * (time.perf_counter() - started)
 
+    def reset_image(self) -> None:
+        """Let go of the image and of the memory that its features take."""
+        self._features = None
+        self._uncharged_ms = None
+
     def answer(
         self,
         instruction: str,
@@ -182,9 +190,41 @@ class Segmenter:
             InstructionError: the instruction has no words, or is longer than the context.
         """
         # Not a generator itself, so that a wrong call fails here and not at the first event.
-        questions = [self._question(instruction, template, history)]
-        events = self._run(questions, max_new_tokens, mask_only, sampling, cancelled)
+        features = self._require_features()
+        questions = [self._question(instruction, template, history, max_new_tokens)]
+        events = self._run(features, questions, max_new_tokens, mask_only, sampling, cancelled)
         return (event for _, event in events)
+
+    def decode(self, embedding: np.ndarray) -> SegmentedObject:
+        """The object that a `[SEG]` embedding, also one from another view, means in this image.
+
+        Neither CLIP nor the language model runs.
+
+        Args:
+            embedding: float32 (out_dim,), of `SegmentedObject.embedding`.
+        """
+        features = self._require_features()
+        with torch.inference_mode(), self._out_of_memory_explained():
+            prompt = torch.from_numpy(embedding)[None].to(self.model.device, self.model.dtype)
+            masks, predicted_iou = self.model.decode_masks(features, prompt)
+            event = MaskEvent(
+                0,
+                prompt[0],
+                masks[0],
+                predicted_iou.new_zeros((), dtype=torch.float32),
+                predicted_iou[0].float(),
+            )
+            return _segmented_object(event, features)
+
+    def pooled_features(self, item: SegmentedObject) -> np.ndarray:
+        """Mean of SAM's image features under an object's mask: what it looks like, (C,) float32."""
+        features = self._require_features()
+        with torch.inference_mode():
+            embedding = features.wait_for_sam()[0].float()  # (C, g, g)
+            logits = item.low_res_mask.to(embedding.device)[None, None]
+            weights = F.interpolate(logits.sigmoid(), embedding.shape[-2:], mode="area")[0, 0]
+            pooled = (embedding * weights).sum((1, 2)) / weights.sum().clamp(min=1e-6)
+            return pooled.cpu().numpy()
 
     def answer_batch(
         self,
@@ -198,18 +238,28 @@ class Segmenter:
         """Several independent questions about the image in one batched pass."""
         if not instructions:
             raise UsageError("answer_batch: expected at least one instruction, got none")
-        questions = [self._question(words, template, ()) for words in instructions]
+        features = self._require_features()
+        questions = [self._question(words, template, (), max_new_tokens) for words in instructions]
         answers: dict[int, Answer] = {}
-        for row, event in self._run(questions, max_new_tokens, mask_only, sampling, lambda: False):
+        for row, event in self._run(
+            features, questions, max_new_tokens, mask_only, sampling, lambda: False
+        ):
             if isinstance(event, Finished):
                 answers[row] = event.answer
         return [answers[row] for row in range(len(questions))]
 
-    def _question(
-        self, instruction: str, template: str | None, history: Sequence[Turn]
-    ) -> _Question:
+    def _require_features(self) -> ImageFeatures:
         if self._features is None:
             raise UsageError("no image is set; call set_image(image) before asking")
+        return self._features
+
+    def _question(
+        self,
+        instruction: str,
+        template: str | None,
+        history: Sequence[Turn],
+        max_new_tokens: int,
+    ) -> _Question:
         config = self.model.config
         words = apply_template(instruction, template or config.default_template)
         pieces = conversation_pieces(
@@ -217,18 +267,20 @@ class Segmenter:
             [*history, Turn(words)],
             use_im_start_end=config.use_im_start_end,
         )
-        return _Question(instruction, words, self.model.tokenizer.encode(pieces))
+        prompt_ids = self.model.tokenizer.encode(pieces)
+        length = len(prompt_ids) - 1 + config.num_image_tokens  # the image is one id
+        check_length(self.model, length, max_new_tokens)
+        return _Question(instruction, words, prompt_ids)
 
     def _run(
         self,
+        features: ImageFeatures,
         questions: list[_Question],
         max_new_tokens: int,
         mask_only: bool,
         sampling: Sampling | None,
         cancelled: Callable[[], bool],
     ) -> Iterator[tuple[int, StreamEvent]]:
-        assert self._features is not None  # _question has checked
-        features = self._features
         clock = _Clock(features, self._uncharged_ms, self.model.device)
         self._uncharged_ms = None
         prompts = [question.prompt_ids for question in questions]
@@ -281,7 +333,8 @@ class Segmenter:
             text=text,
             explanation=clean_explanation(text),
             objects=tuple(question.objects),
-            token_ids=(*question.prompt_ids, *question.answer_ids),
+            prompt_ids=tuple(question.prompt_ids),
+            answer_ids=tuple(question.answer_ids),
             language_view=features.language_view,
             timings_ms=timings_ms,
             model_id=self.model_id,
@@ -293,8 +346,10 @@ class Segmenter:
         try:
             yield
         except torch.OutOfMemoryError as error:
+            # A quantised model no longer tells how many weights it has.
+            empty = empty_model(self.model.config, self.model.tokenizer)
             sizes = ", ".join(
-                f"{p.value} {required_bytes(self.model, p) / 2**30:.1f} GiB" for p in Precision
+                f"{p.value} {required_bytes(empty, p) / 2**30:.1f} GiB" for p in Precision
             )
             raise OutOfMemoryError(
                 f"{self.model.device} ran out of memory while answering in {self.precision} "
@@ -370,18 +425,19 @@ def _segmented_object(event: MaskEvent, features: ImageFeatures) -> SegmentedObj
     with torch.inference_mode():
         logits = upscale_masks(event.low_res_mask[None], features.geometry)[0]  # (H, W)
         inside = logits > 0
-        area = int(inside.sum())
-        probability = float(logits[inside].sigmoid().mean()) if area else 0.0
+        mean_inside = (logits.sigmoid() * inside).sum() / inside.sum().clamp(min=1)
+        numbers = torch.stack([event.seg_probability, mean_inside, event.predicted_iou])
         mask = inside.cpu().numpy()
-    scores = Scores(float(event.seg_probability), probability, float(event.predicted_iou))
+        scores = Scores(*numbers.tolist())
+    area = int(np.count_nonzero(mask))
     return SegmentedObject(
         mask=mask,
         box_xyxy=_box(mask) if area else None,
         area=area,
         scores=scores,
         embedding=event.embedding.float().cpu().numpy(),
-        _low_res_mask=event.low_res_mask.float().cpu(),
-        _geometry=features.geometry,
+        low_res_mask=event.low_res_mask.float().cpu(),
+        geometry=features.geometry,
     )
 
 

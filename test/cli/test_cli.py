@@ -1,0 +1,161 @@
+"""`lisa` as a user runs it: in a process of its own, from files to files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lisa_ros.cli.main import main
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+IMAGE = GOLDEN / "images/img2_large_1280x960.png"
+MODEL = (
+    "--model",
+    str(GOLDEN / "lisa-tiny"),
+    "--vision-tower",
+    str(GOLDEN / "clip-vit-tiny-patch14"),
+)
+CASE = next(
+    case
+    for case in json.loads((GOLDEN / "meta.json").read_text())["cases"]
+    if case["key"] == "gen5"
+)
+
+
+def lisa(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lisa_ros.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("answer") / "new" / "folder"
+    done = lisa("segment", IMAGE, CASE["instruction"], *MODEL, "--template", "raw",
+                "--sam-config", GOLDEN / "sam_config.json", "--save", folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_words_are_printed_and_everything_is_saved(saved: tuple[Path, str]):
+    folder, printed = saved
+    assert printed.startswith(CASE["new_text"])
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "answer.json",
+        "mask_0.png",
+        "mask_1.png",
+        "overlay.png",
+    ]
+
+
+def test_saved_answer_is_that_of_the_published_code(saved: tuple[Path, str]):
+    folder, _ = saved
+    answer = json.loads((folder / "answer.json").read_text())
+    golden = np.load(GOLDEN / "generate.npz")
+    assert answer["status"] == "FOUND"
+    assert answer["text"] == CASE["new_text"]
+    assert answer["token_ids"] == golden["gen5/output_ids"].tolist()
+    assert "[SEG]" not in answer["explanation"]
+    assert answer["precision"] == "fp32"
+    assert answer["timings_ms"]["total"] > 0
+    shape = tuple(golden["gen5/mask_shape"])
+    bits = np.unpackbits(golden["gen5/mask_binary_packed"], axis=1)[:, : shape[1] * shape[2]]
+    for item, want in zip(answer["objects"], bits.reshape(shape), strict=True):
+        mask = np.asarray(Image.open(folder / item["mask"]))
+        assert mask.shape == (960, 1280)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert np.count_nonzero((mask > 0) != want) < 0.001 * want.size
+        x0, y0, x1, y1 = item["box_xyxy"]
+        rows, columns = np.nonzero(mask)
+        assert (x0, y0, x1, y1) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert set(item["scores"]) == {"seg_probability", "mask_probability", "predicted_iou"}
+
+
+def test_overlay_has_the_size_of_the_image(saved: tuple[Path, str]):
+    assert Image.open(saved[0] / "overlay.png").size == (1280, 960)
+
+
+def test_masks_of_an_earlier_answer_do_not_stay(tmp_path: Path):
+    (tmp_path / "mask_7.png").write_bytes(b"old")
+    done = lisa("segment", IMAGE, "Describe this image.", *MODEL, "--template", "raw",
+                "--max-new-tokens", 3, "--save", tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "mask_7.png").exists()
+
+
+def test_json_is_all_that_is_printed():
+    done = lisa("segment", IMAGE, CASE["instruction"], *MODEL, "--template", "raw", "--json")
+    answer = json.loads(done.stdout)
+    assert answer["text"] == CASE["new_text"]
+    assert answer["objects"][0]["mask"] is None  # nothing was saved
+
+
+def test_mask_only_forces_a_mask(capsys: pytest.CaptureFixture[str]):
+    main(["segment", str(IMAGE), "Describe this image.", *MODEL, "--mask-only", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["text"] == "[SEG] ."
+    assert len(answer["objects"]) == 1
+
+
+def test_convert_then_segment_needs_no_other_folder(tmp_path: Path):
+    done = lisa("convert", GOLDEN / "lisa-tiny", tmp_path / "all", *MODEL[2:])
+    assert done.returncode == 0, done.stderr
+    done = lisa("segment", IMAGE, CASE["instruction"], "--model", tmp_path / "all",
+                "--template", "raw", "--json")  # fmt: skip
+    assert json.loads(done.stdout)["text"] == CASE["new_text"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothing.png", "x", *MODEL), "nothing.png does not exist"),
+        ((GOLDEN / "meta.json", "x", *MODEL), "is no picture"),
+        ((IMAGE, "  ", *MODEL), "got nothing"),
+        ((IMAGE, "[SEG]<image>", *MODEL), "only control tokens"),
+        ((IMAGE, "word " * 9000, *MODEL), "too long"),
+        ((IMAGE, "x", "--model", GOLDEN / "images"), "is no LISA checkpoint"),
+        ((IMAGE, "x", "--model", "no/such/folder"), "no such folder"),
+        ((IMAGE, "x", *MODEL, "--device", "cuda:99"), "cuda:99"),
+        ((IMAGE, "x", *MODEL, "--conversation", "latin"), "llava_v1, llava_llama_2"),
+        ((IMAGE, "x", *MODEL, "--save", IMAGE), "File exists"),
+        ((IMAGE, "x"), "no model was given"),
+    ],
+)
+def test_errors_are_one_sentence_and_no_traceback(
+    arguments: tuple[object, ...], said: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["segment", *map(str, arguments)]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("lisa: error: ")
+    assert said in printed.err
+    assert printed.out == ""
+
+
+def test_the_process_exits_with_the_code_of_the_error():
+    done = lisa("segment", "nothing.png", "x")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="0"):
+        main(["segment", "--help"])
+    printed = capsys.readouterr().out
+    for option in (
+        *("--model", "--vision-tower", "--sam-config", "--conversation", "--precision"),
+        *("--template", "--device", "--max-new-tokens", "--mask-only", "--json", "--save"),
+    ):
+        assert option in printed
+
+
+@pytest.mark.parametrize("extra", [(), ("x", "--max-new-tokens", "0"), ("x", "--template", "no")])
+def test_wrong_usage_exits_with_2(extra: tuple[str, ...]):
+    with pytest.raises(SystemExit, match="2"):
+        main(["segment", str(IMAGE), *extra])

@@ -1,0 +1,94 @@
+"""Text to ids and back, as the published checkpoints were trained."""
+
+import pytest
+
+from lisa_ros.model.conversation import Control
+from lisa_ros.model.errors import CheckpointError
+from lisa_ros.model.generation import TextStream
+from lisa_ros.model.tokenizer import LisaTokenizer
+
+
+def test_ids_of_all_golden_strings(golden):
+    tokenizer = golden.model.tokenizer
+    wrong = [
+        item["text"]
+        for item in golden.tokenizer_items
+        if tokenizer.encode(tokenizer.parse(item["text"])) != item["ids"]
+    ]
+    assert golden.tokenizer_items
+    assert not wrong
+
+
+def test_text_of_all_golden_ids(golden):
+    decode = golden.model.tokenizer.decode
+    for item in golden.tokenizer_items:
+        assert decode(item["ids"]) == item["decoded"]
+        assert decode(item["ids"], skip_special_tokens=True) == item["decoded_skip"]
+
+
+def test_control_ids_are_looked_up_by_name(golden):
+    tokenizer = golden.model.tokenizer
+    assert tokenizer.seg_id == golden.meta["seg_token_idx"]
+    for name, token_id in golden.meta["special_ids"].items():
+        assert tokenizer.encode([Control(name)], add_bos=False) == [token_id]
+    assert tokenizer.vocab_size == golden.meta["vocab_size"]
+
+
+@pytest.mark.parametrize("token", ["[SEG]", "<image>", "</s>", "<s>", "<unk>", "<im_start>"])
+def test_control_token_in_text_is_inert(first_golden, token):
+    tokenizer = first_golden.model.tokenizer
+    ids = tokenizer.encode([f"say {token} now", Control("[SEG]")])
+    assert ids[0] == tokenizer.bos_id
+    assert ids[-1] == tokenizer.seg_id
+    added = {*tokenizer.added_tokens.values(), tokenizer.bos_id, tokenizer.eos_id, -200}
+    assert not added & set(ids[1:-1])
+
+
+def test_neighbouring_text_pieces_are_one_text(first_golden):
+    tokenizer = first_golden.model.tokenizer
+    assert tokenizer.encode(["Can you seg", "", "ment it?"]) == tokenizer.encode(
+        ["Can you segment it?"]
+    )
+
+
+def test_unknown_control_token_is_named(first_golden):
+    with pytest.raises(CheckpointError, match="<im_patch>"):
+        first_golden.model.tokenizer.encode([Control("<im_patch>")])
+
+
+def test_vocabulary_without_seg_is_refused(first_golden):
+    with pytest.raises(CheckpointError, match=r"\[SEG\].*base model"):
+        LisaTokenizer(first_golden.lisa / "tokenizer.model", {"<im_start>": 640})
+
+
+def test_broken_sentencepiece_model_is_named(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b"no model")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.model"):
+        LisaTokenizer(tmp_path / "tokenizer.model", {"[SEG]": 1})
+
+
+def test_stream_gives_whole_characters(first_golden):
+    model = first_golden.model
+    text = "café 中文 😀 and on"
+    ids = model.tokenizer.encode([text], add_bos=False)
+    assert len(ids) > len(text.split())
+    stream = TextStream(model)
+    pieces = [stream.push(i) for i in ids]
+    assert "\ufffd" not in "".join(pieces) or "\ufffd" in model.tokenizer.decode(ids)
+    assert "".join(pieces) == model.tokenizer.decode(ids)
+
+
+def test_bytes_of_one_character_come_out_together(first_golden):
+    """Byte-fallback tokens show as U+FFFD until the last byte of a character has come."""
+
+    class Bytes:
+        def decode(self, ids, skip_special_tokens=False):
+            return bytes(ids).decode("utf-8", errors="replace")
+
+    class Model:
+        tokenizer = Bytes()
+
+    text = "a é中😀z"
+    stream = TextStream(Model())
+    pieces = [stream.push(i) for i in text.encode()]
+    assert [piece for piece in pieces if piece] == list(text)
