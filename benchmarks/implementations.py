@@ -66,7 +66,7 @@ class Implementation(ABC):
 
 
 class Cached(Implementation):
-    """This package: image features computed once, keys and values cached."""
+    """This package as it comes: image features and keys and values cached; on CUDA, graphs."""
 
     def __init__(self, model: Lisa) -> None:
         super().__init__(model)
@@ -112,3 +112,20 @@ class Cached(Implementation):
             token_ms=token_ms,
             first_mask_ms=first_mask,
         )
+
+
+class WithoutGraphs(Cached):
+    """The same, with every CUDA kernel launched by the host."""
+
+    def ask(self, question: Question, *, mask_only: bool = False) -> Run:
+        """See `Cached.ask`."""
+        self.model.use_cuda_graphs = False
+        try:
+            return super().ask(question, mask_only=mask_only)
+        finally:
+            self.model.use_cuda_graphs = True
+
+    def answer(self, question: Question, follow: Sequence[int] | None = None) -> Run:
+        """See `Implementation.answer`."""
+        self.model.use_cuda_graphs = False  # for the encoder, which set_image starts
+        return super().answer(question, follow)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from implementations import Cached, Implementation, Question, Run
+from implementations import Cached, Implementation, Question, Run, WithoutGraphs
 from latency_results import agreement, failures, ratios, sizes, summary
 from latency_tables import print_result
 from measure import (
@@ -47,8 +47,10 @@ from lisa_ros.model.tokenizer import LisaTokenizer
 
 # The columns of the table, in the order in which they run; ratios are to the last.
 PLAIN = "plain"
+NO_GRAPHS = "no graphs"
 IMPLEMENTATIONS: dict[str, Callable[[Lisa], Implementation]] = {
     "cached": Cached,
+    NO_GRAPHS: WithoutGraphs,
     PLAIN: PlainLoop,
 }
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,6 +135,8 @@ def measure_precision(
     columns = result["columns"]
     for name in IMPLEMENTATIONS:
         if name == PLAIN and not args.compare:
+            continue
+        if name == NO_GRAPHS and device.type != "cuda":
             continue
         implementation = IMPLEMENTATIONS[name](model)
         repeats = args.compare_repeats if name == PLAIN else args.repeats

@@ -52,7 +52,7 @@ class PlainLoop(Implementation):
         while len(choices) < question.max_new_tokens:
             token_started = time.perf_counter()
             with timer.stage("clip"):
-                image_tokens = model.encode_clip(clip_pixels)
+                image_tokens = model.mm_projector(model.vision_tower(clip_pixels))
             with timer.stage("decode" if choices else "prefill"):
                 sequences = model.embed([ids], image_tokens, pad="right")
                 hidden = model.language_model.model(

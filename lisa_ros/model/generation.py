@@ -12,8 +12,8 @@ from typing import Literal
 
 import torch
 
-from lisa_ros.model.cache import KVCache
 from lisa_ros.model.conversation import SEG, Control
+from lisa_ros.model.decoder import make_decoder
 from lisa_ros.model.errors import InstructionError, UsageError
 from lisa_ros.model.lisa import ImageFeatures, Lisa
 from lisa_ros.model.timing import StageTimer
@@ -133,19 +133,14 @@ def generate(
         sequences = model.embed(prompts, features.image_tokens, pad="left")
         budget = check_length(model, sequences.embeddings.shape[1], max_new_tokens)
         with timer.stage("prefill"):
-            decoder = _Decoder(model, sequences.embeddings.shape[1] + budget)
-            hidden = decoder.step(
-                sequences.embeddings, sequences.attention_mask, sequences.position_ids
-            )
-        position_ids = sequences.position_ids[:, -1:]
-        mask = sequences.attention_mask
+            decoder = make_decoder(model)
+            hidden, logits = decoder.prefill(sequences, budget)
     streams = [TextStream(model) for _ in prompts]
     running = set(range(len(prompts)))
     for count in range(1, budget + 1):
         if cancelled():
             break
         with torch.inference_mode(), timer.stage("decode"):
-            logits = model.language_model.lm_head(hidden).float()  # (B, vocab)
             chosen = choose(logits)  # (B,)
             token_ids = chosen.tolist()
         for row in sorted(running):
@@ -163,11 +158,7 @@ def generate(
                 yield EndEvent(row, "length")
             return
         with torch.inference_mode(), timer.stage("decode"):
-            position_ids = position_ids + 1
-            if mask is not None:
-                mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-            embeddings = model.language_model.model.embed_tokens(chosen)[:, None]
-            hidden = decoder.step(embeddings, mask, position_ids)
+            hidden, logits = decoder.step(chosen)
     for row in sorted(running):
         yield EndEvent(row, "cancelled")
 
@@ -186,13 +177,8 @@ def force_masks(
     timer = timer or StageTimer(model.device)
     with torch.inference_mode(), timer.stage("prefill"):
         sequences = model.embed(prompts, features.image_tokens, pad="left")
-        length = sequences.embeddings.shape[1]
-        check_length(model, length, 1)
-        decoder = _Decoder(model, length)
-        hidden = decoder.step(
-            sequences.embeddings, sequences.attention_mask, sequences.position_ids
-        )
-        logits = model.language_model.lm_head(hidden).float()
+        check_length(model, sequences.embeddings.shape[1], 1)
+        hidden, logits = make_decoder(model).prefill(sequences, 0)
     answer = model.tokenizer.encode([Control(SEG), "."], add_bos=False)
     for row in range(len(prompts)):
         stream = TextStream(model)
@@ -220,30 +206,6 @@ def check_length(model: Lisa, prompt_length: int, max_new_tokens: int) -> int:
             "none for the answer; shorten it"
         )
     return min(max_new_tokens, context - prompt_length)
-
-
-class _Decoder:
-    """The language model with the keys and values of what it has read so far."""
-
-    def __init__(self, model: Lisa, capacity: int) -> None:
-        self._llama = model.language_model.model
-        self._cache = KVCache(model.config.llama.num_hidden_layers, capacity)
-
-    def step(
-        self,
-        embeddings: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor,
-    ) -> torch.Tensor:
-        """Read (B, T, hidden) more positions; gives the last one's state (B, hidden)."""
-        states = self._llama(
-            inputs_embeds=embeddings,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=self._cache,
-            use_cache=True,
-        ).last_hidden_state
-        return states[:, -1]
 
 
 def _segment(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from transformers import LlamaForCausalLM
 
 from lisa_ros.model.clip import ClipTower, build_projector
 from lisa_ros.model.config import LisaConfig
+from lisa_ros.model.cuda_graphs import GraphedFunction
 from lisa_ros.model.preprocessing import (
     MaskGeometry,
     check_image,
@@ -112,7 +113,12 @@ class Lisa(nn.Module):
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.out_dim)
         )
         self.visual_model = Sam(config.sam)
+        self.use_cuda_graphs = True  # on CUDA only; results are the same without, and slower
         self._sam_stream: torch.cuda.Stream | None = None
+        self._encoder_graph = GraphedFunction(lambda x: (self.visual_model.image_encoder(x),))
+        self._clip_graph = GraphedFunction(lambda x: (self._project_clip(x),))
+        self._mask_graph = GraphedFunction(self.visual_model.decode)
+        self.decoder_graphs: dict[tuple[int, int], Any] = {}  # (batch, capacity) -> graphs
 
     @property
     def device(self) -> torch.device:
@@ -140,8 +146,8 @@ class Lisa(nn.Module):
         config, timer = self.config, StageTimer(self.device)
         height, width = image.shape[:2]
         with timer.stage("preprocess"):
-            sam_pixels, geometry = sam_input(image, config.sam.image_size)
-            sam_pixels = sam_pixels[None].to(self.device, self.dtype)
+            sam_pixels, geometry = sam_input(image, config.sam.image_size, self.device)
+            sam_pixels = sam_pixels[None].to(self.dtype)
             # Now, not with the first question: the caller may use the array again until then.
             clip_pixels = clip_input(image, config.clip_preprocessing, config.clip_view)[None]
         sam_ready = None
@@ -168,13 +174,24 @@ class Lisa(nn.Module):
         pixels.record_stream(self._sam_stream)
         with torch.cuda.stream(self._sam_stream):
             with timer.stage("sam_encoder"):
-                embedding = self.visual_model.image_encoder(pixels)
+                if self._graphs_apply(pixels):
+                    embedding = self._encoder_graph(pixels)[0].clone()
+                else:
+                    embedding = self.visual_model.image_encoder(pixels)
             ready = torch.cuda.Event()
             ready.record()
         return embedding, ready
 
     def encode_clip(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) CLIP input to (B, num_image_tokens, hidden) tokens of the language model."""
+        if self._graphs_apply(pixel_values):
+            return self._clip_graph(pixel_values)[0].clone()
+        return self._project_clip(pixel_values)
+
+    def _graphs_apply(self, tensor: torch.Tensor) -> bool:
+        return self.use_cuda_graphs and tensor.is_cuda and not torch.is_grad_enabled()
+
+    def _project_clip(self, pixel_values: torch.Tensor) -> torch.Tensor:
         return self.mm_projector(self.vision_tower(pixel_values))
 
     def embed(
@@ -252,4 +269,8 @@ class Lisa(nn.Module):
         Returns:
             Low-resolution logits (n, s, s) and SAM's IoU estimates (n,).
         """
-        return self.visual_model.decode(features.wait_for_sam(), prompts)
+        embedding = features.wait_for_sam()
+        if self._graphs_apply(embedding) and len(prompts) == 1:
+            masks, predicted_iou = self._mask_graph(embedding, prompts)
+            return masks.clone(), predicted_iou.clone()
+        return self.visual_model.decode(embedding, prompts)

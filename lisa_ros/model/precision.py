@@ -115,12 +115,13 @@ def quantise_layers(model: nn.Module, precision: Precision) -> None:
         shape = (layer.in_features, layer.out_features)
         bias = layer.bias is not None
         new: nn.Linear
-        if precision is Precision.INT8:
-            new = bnb.nn.Linear8bitLt(*shape, bias=bias, has_fp16_weights=False)
-        else:
-            new = bnb.nn.Linear4bit(
-                *shape, bias=bias, quant_type="nf4", compute_dtype=precision.dtype
-            )
+        with torch.device("meta"):  # else billions of random numbers are drawn on the host
+            if precision is Precision.INT8:
+                new = bnb.nn.Linear8bitLt(*shape, bias=bias, has_fp16_weights=False)
+            else:
+                new = bnb.nn.Linear4bit(
+                    *shape, bias=bias, quant_type="nf4", compute_dtype=precision.dtype
+                )
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, new)
 
@@ -130,14 +131,15 @@ def quantised_parameter(
 ) -> nn.Parameter:
     """One decoder weight in its quantised form on the device."""
     bnb = _bitsandbytes()
-    weight = weight.to(precision.dtype)
     if precision is Precision.INT8:
-        # What is on the GPU already would be left as it is.
-        parameter = bnb.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False)
-    else:
-        parameter = bnb.nn.Params4bit(
-            weight, requires_grad=False, quant_type="nf4", compress_statistics=True
+        # By hand, since Int8Params itself converts on the host, which takes a minute for 7B.
+        values, scales, _ = bnb.functional.int8_vectorwise_quant(weight.to(device).half())
+        return bnb.nn.Int8Params(
+            values, requires_grad=False, has_fp16_weights=False, CB=values, SCB=scales
         )
+    parameter = bnb.nn.Params4bit(
+        weight.to(precision.dtype), requires_grad=False, quant_type="nf4", compress_statistics=True
+    )
     return parameter.to(device)
 
 

@@ -100,12 +100,15 @@ def language_view(
     return left, top, right, bottom
 
 
-def sam_input(image: np.ndarray, square: int) -> tuple[torch.Tensor, MaskGeometry]:
+def sam_input(
+    image: np.ndarray, square: int, device: torch.device | None = None
+) -> tuple[torch.Tensor, MaskGeometry]:
     """SAM's normalised input, padded with zeros at the right and bottom.
 
     Args:
         image: RGB uint8 (H, W, 3).
         square: side of SAM's input (`SamConfig.image_size`).
+        device: where to normalise; the resized bytes go there, a quarter of the floats.
 
     Returns:
         float32 (3, square, square), and how it lies on the image.
@@ -115,8 +118,9 @@ def sam_input(image: np.ndarray, square: int) -> tuple[torch.Tensor, MaskGeometr
     # At least one pixel a side, so that a 1 x 12000 image has a height.
     resized = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
     pixels = torch.from_numpy(_resize(image, resized, Image.Resampling.BILINEAR).copy())
-    mean = torch.tensor(SAM_PIXEL_MEAN).view(3, 1, 1)
-    std = torch.tensor(SAM_PIXEL_STD).view(3, 1, 1)
+    pixels = pixels.to(device)
+    mean = torch.tensor(SAM_PIXEL_MEAN, device=device).view(3, 1, 1)
+    std = torch.tensor(SAM_PIXEL_STD, device=device).view(3, 1, 1)
     normalised = (pixels.permute(2, 0, 1) - mean) / std
     padded = F.pad(normalised, (0, square - resized[1], 0, square - resized[0]))
     return padded, MaskGeometry((height, width), resized, square)

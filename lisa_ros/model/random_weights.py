@@ -22,7 +22,6 @@ from lisa_ros.model.loading import empty_model, finish, weight_putter
 from lisa_ros.model.precision import (
     Precision,
     parse_precision,
-    quantisable_layers,
     resolve_device,
 )
 from lisa_ros.model.tokenizer import LisaTokenizer
@@ -120,17 +119,13 @@ def random_model(
     target, precision = resolve_device(device), parse_precision(precision)
     model = empty_model(config, tokenizer)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    # bitsandbytes makes int8 weights only of what comes from the host.
-    from_host: set[str] = set()
-    if precision is Precision.INT8:
-        from_host = {f"{name}.weight" for name in quantisable_layers(model)}
     put = weight_putter(model, precision, target)
     generator = torch.Generator(target).manual_seed(seed)
     for name, shape in shapes.items():
         tensor = torch.empty(shape, dtype=precision.dtype, device=target)
         mean, std = _distribution(name, shape, config.llama.num_hidden_layers)
         tensor.normal_(mean, std, generator=generator)
-        put(name, tensor.cpu() if name in from_host else tensor)
+        put(name, tensor)
     embeddings = model.language_model.model.embed_tokens.weight
     head = model.language_model.lm_head.weight
     # The state behind a token is mostly its embedding, which the successor's row looks for.

@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
-from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 from torch.nn import functional as F
 
@@ -30,10 +30,8 @@ class FusedAttention(Attention):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, H*W, head_dim)
         # The bias of key (y, x) is rel_h[..., y] + rel_w[..., x], decomposed as in MViTv2.
         grid = q.unflatten(2, (height, width))
-        rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid, get_rel_pos(height, height, self.rel_pos_h))
-        rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid, get_rel_pos(width, width, self.rel_pos_w))
-        # einsum leaves them permuted, and every sum of the two would need a copy.
-        rel_h, rel_w = rel_h.contiguous(), rel_w.contiguous()  # (B, heads, H, W, H), (..., W)
+        rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid, _relative(self.rel_pos_h, height))
+        rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid, _relative(self.rel_pos_w, width))
         if x.is_cuda and x.dtype in (torch.float16, torch.bfloat16):
             out = self._attend_folded(q, k, v, rel_h, rel_w)
         else:
@@ -50,6 +48,8 @@ class FusedAttention(Attention):
     ) -> torch.Tensor:
         """The bias as a mask, one head at a time where it is large: 67 MB instead of a gigabyte."""
         heads, positions = q.shape[1:3]
+        # einsum leaves them permuted, and every sum of the two would need a copy.
+        rel_h, rel_w = rel_h.contiguous(), rel_w.contiguous()  # (B, heads, H, W, H), (..., W)
         step = 1 if positions > 1024 else heads
         parts = []
         for first in range(0, heads, step):
@@ -76,17 +76,33 @@ class FusedAttention(Attention):
         [q * scale, rel_h, rel_w] . [k, onehot(y), onehot(x)] = q . k * scale + bias; the
         (H*W)^2 bias matrix is never stored.
         """
-        height, width = rel_h.shape[-1], rel_w.shape[-1]
-        rows = torch.eye(height, dtype=q.dtype, device=q.device).repeat_interleave(width, dim=0)
-        columns = torch.eye(width, dtype=q.dtype, device=q.device).repeat(height, 1)
-        position = torch.cat([rows, columns], dim=-1).expand(*k.shape[:2], -1, -1)
-        query = torch.cat([q * self.scale, rel_h.flatten(2, 3), rel_w.flatten(2, 3)], dim=-1)
-        key = torch.cat([k, position], dim=-1)
+        height, width, channels = rel_h.shape[-1], rel_w.shape[-1], q.shape[-1]
+        end = channels + height + width
         # FlashAttention wants one head size for q, k and v, in multiples of eight.
-        size = -(-query.shape[-1] // 8) * 8
-        query, key, value = (F.pad(t, (0, size - t.shape[-1])) for t in (query, key, v))
+        shape = (*q.shape[:3], -(-end // 8) * 8)
+        query, key, value = q.new_zeros(shape), q.new_zeros(shape), q.new_zeros(shape)
+        query[..., :channels] = q * self.scale
+        grid = query.unflatten(2, (height, width))
+        grid[..., channels : channels + height] = rel_h
+        grid[..., channels + height : end] = rel_w
+        key[..., :channels] = k
+        grid = key.unflatten(2, (height, width))
+        rows = torch.eye(height, dtype=q.dtype, device=q.device)
+        columns = torch.eye(width, dtype=q.dtype, device=q.device)
+        grid[..., channels : channels + height] = rows[:, None]
+        grid[..., channels + height : end] = columns
+        value[..., :channels] = v
         out = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return out[..., : v.shape[-1]]
+        return out[..., :channels]
+
+
+def _relative(rel_pos: torch.Tensor, size: int) -> torch.Tensor:
+    """(2 * size - 1, C) embeddings of distances as (size, size, C), [q, k] for distance q - k.
+
+    segment-anything makes the indices on the host, which a CUDA graph cannot hold.
+    """
+    at = torch.arange(size, device=rel_pos.device)
+    return rel_pos[at[:, None] - at[None, :] + size - 1]
 
 
 class ImageEncoder(ImageEncoderViT):

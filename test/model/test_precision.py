@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from lisa_ros.model.generation import MaskEvent, TokenEvent, generate
-from lisa_ros.model.precision import Precision, available_bytes, required_bytes
+from lisa_ros.model.loading import empty_model
+from lisa_ros.model.precision import (
+    Precision,
+    available_bytes,
+    quantise_layers,
+    required_bytes,
+)
 
 LOW = ["bf16", "fp16", "int8", "nf4"]
 
@@ -119,3 +125,11 @@ def test_memory_needed_falls_with_the_precision(first_golden):
 
 def test_available_memory_of_the_host_is_known():
     assert 1 << 20 < available_bytes(torch.device("cpu")) < 1 << 50
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_quantised_layers_are_made_without_memory(first_golden, precision):
+    """Random weights drawn first would take a minute and 26 GB of host memory for 7B."""
+    model = empty_model(first_golden.model.config, first_golden.model.tokenizer)
+    quantise_layers(model, Precision(precision))
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
