@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo lock clean test-jazzy
+.PHONY: help setup test lint format demo lock clean test-jazzy gpu-check
 
 # Recipes run as a user would: in the virtual environment, with the built package sourced. colcon's files read unset variables.
 IN = set +u; source .venv/bin/activate; source install/setup.bash; set -u;
@@ -19,6 +19,9 @@ test: setup lint ## all tests and checks
 test-jazzy: ## the tests that need ROS 2, against Jazzy instead of Kilted
 	@tools/setup.sh jazzy
 	@$(subst install,install-jazzy,$(subst .venv,.venv-jazzy,$(IN))) python -m pytest -m ros
+
+gpu-check: ## what needs a CUDA GPU: parity, and the worker with the shapes of LISA-7B (no ROS, no make setup needed)
+	@PYTHONPATH=.:$$PYTHONPATH python3 -m pytest -m gpu test/gpu
 
 lint: setup ## ruff, mypy and the layers of the packages
 	@$(IN) ruff check . && ruff format --check --quiet . && mypy && lint-imports --no-logo

@@ -138,10 +138,12 @@ class Answer:
         """
         if not self.objects:
             return None
-        masks = np.stack([item.mask for item in self.objects])
-        labels = masks.argmax(axis=0).astype(np.uint16) + 1  # the first object that has the pixel
-        labels[~masks.any(axis=0)] = 0
-        overlap = masks.sum(axis=0) > 1
+        labels = np.zeros(self.objects[0].mask.shape, np.uint16)
+        covered, overlap = np.zeros(labels.shape, bool), np.zeros(labels.shape, bool)
+        for label, item in enumerate(self.objects, start=1):
+            overlap |= covered & item.mask
+            labels[item.mask & ~covered] = label
+            covered |= item.mask
         if overlap.any():
             # Upsampled logits are large; only overlapping masks need them.
             logits = np.stack([item.mask_logits()[overlap] for item in self.objects])

@@ -37,10 +37,16 @@ def _darken_outside(image: np.ndarray, box: tuple[int, int, int, int]) -> np.nda
 
 
 def _draw_object(overlay: np.ndarray, item: SegmentedObject, colour: tuple[int, int, int]) -> None:
-    mask = item.mask
-    overlay[mask] = (overlay[mask] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    width = max(1, round(max(mask.shape) / 400))
+    """Fill and outline one object, touching only the pixels around it."""
+    assert item.box_xyxy is not None  # it has pixels
+    width = max(1, round(max(item.mask.shape) / 400))
+    margin = 2 * width
+    x0, y0, x1, y1 = item.box_xyxy
+    part = np.s_[max(0, y0 - margin) : y1 + margin, max(0, x0 - margin) : x1 + margin]
+    mask, view = item.mask[part].astype(np.uint8), overlay[part]
+    fill = np.full_like(view, colour)
+    cv2.copyTo(cv2.addWeighted(view, 1 - _FILL, fill, _FILL, 0), mask, view)
     # A white rim keeps the outline readable on a background of the object's own colour.
-    cv2.drawContours(overlay, contours, -1, (255, 255, 255), 2 * width + 1, cv2.LINE_AA)
-    cv2.drawContours(overlay, contours, -1, colour, width, cv2.LINE_AA)
+    for radius, tone in ((margin, (255, 255, 255)), (width, colour)):
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (radius + 1, radius + 1))
+        view[cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, kernel) > 0] = tone
