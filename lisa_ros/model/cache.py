@@ -78,8 +78,7 @@ class KVCache(Cache):
     """
 
     def __init__(self, num_layers: int, capacity: int, slot: torch.Tensor | None = None) -> None:
-        layers = [
-            _PreallocatedLayer(capacity) if slot is None else _SlotLayer(capacity, slot)
-            for _ in range(num_layers)
-        ]
-        super().__init__(layers=layers)
+        def layer() -> _PreallocatedLayer:
+            return _PreallocatedLayer(capacity) if slot is None else _SlotLayer(capacity, slot)
+
+        super().__init__(layers=[layer() for _ in range(num_layers)])

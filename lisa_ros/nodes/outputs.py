@@ -1,0 +1,111 @@
+"""The topics on which answers go out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+
+from lisa_ros.msg import Answer as AnswerMessage
+from lisa_ros.msg import ModelInfo
+from lisa_ros.nodes.answer_messages import mask_image
+from lisa_ros.nodes.image_conversion import array_to_image, array_to_png, image_to_rgb
+from lisa_ros.nodes.questions import Outcome
+from lisa_ros.perception import Status
+from lisa_ros.perception.overlay import draw_overlay
+
+# Reliable, and only the last: an answer must arrive, an old one helps nobody.
+_RESULT_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE
+)
+# Answers come in bursts (provisional ones, then the final one); none may push another out.
+_ANSWER_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=20, reliability=ReliabilityPolicy.RELIABLE
+)
+_LATCHED_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+# Statuses whose outcome says something about the image, so that the mask topics speak.
+_ABOUT_THE_IMAGE = (
+    Status.FOUND,
+    Status.NOT_FOUND,
+    Status.TEXT_ONLY,
+    Status.TRUNCATED,
+    Status.NO_DEPTH,
+    Status.DEPTH_MISMATCH,
+    Status.TF_UNAVAILABLE,
+    Status.LOST,
+)
+
+
+class Outputs:
+    """Publishers of the perception node; all stamped outputs carry the answered image's header."""
+
+    def __init__(self, node: Node, callback_group: CallbackGroup) -> None:
+        def publisher(message_type: type, topic: str, qos: QoSProfile) -> Publisher:
+            return node.create_publisher(
+                message_type,
+                topic,
+                qos,
+                callback_group=callback_group,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+
+        self._answer = publisher(AnswerMessage, "~/answer", _ANSWER_QOS)
+        self._model_info = publisher(ModelInfo, "~/model_info", _LATCHED_QOS)
+        self._explanation = publisher(String, "~/explanation", _RESULT_QOS)
+        self._mask = publisher(Image, "~/mask", _RESULT_QOS)
+        self._mask_png = publisher(CompressedImage, "~/mask/compressed", _RESULT_QOS)
+        self._label_image = publisher(Image, "~/label_image", _RESULT_QOS)
+        self._overlay = publisher(Image, "~/overlay", _RESULT_QOS)
+
+    def publish_model_info(self, message: ModelInfo) -> None:
+        """Say which model answers, to late joiners as well."""
+        self._model_info.publish(message)
+
+    def publish_answer(self, message: AnswerMessage) -> None:
+        """A provisional or final answer."""
+        self._answer.publish(message)
+
+    def publish_final(self, message: AnswerMessage, outcome: Outcome) -> None:
+        """The final answer and what can be seen of it on the other topics."""
+        if outcome.status in _ABOUT_THE_IMAGE and outcome.frame is not None:
+            self._publish_images(outcome.frame.image, outcome)
+        if outcome.answer is not None and outcome.answer.explanation:
+            self._explanation.publish(String(data=outcome.answer.explanation))
+        self._answer.publish(message)
+
+    def publish_early_mask(self, image: Any, mask: np.ndarray) -> None:
+        """A provisional mask, on the mask topics."""
+        self._publish_mask(image, mask)
+
+    def _publish_images(self, image: Any, outcome: Outcome) -> None:
+        answer = outcome.answer
+        mask = None if answer is None else answer.mask
+        self._publish_mask(image, np.zeros(outcome.image_size, bool) if mask is None else mask)
+        if self._label_image.get_subscription_count():
+            labels = None if answer is None else answer.label_image()
+            if labels is None:
+                labels = np.zeros(outcome.image_size, np.uint16)
+            self._label_image.publish(array_to_image(labels, "mono16", image.header))
+        if answer is not None and self._overlay.get_subscription_count():
+            overlay = draw_overlay(image_to_rgb(image), answer)
+            self._overlay.publish(array_to_image(overlay, "rgb8", image.header))
+
+    def _publish_mask(self, image: Any, mask: np.ndarray) -> None:
+        if self._mask.get_subscription_count():
+            self._mask.publish(mask_image(mask, image.header))
+        if self._mask_png.get_subscription_count():
+            pixels = mask.view(np.uint8) * np.uint8(255)
+            self._mask_png.publish(array_to_png(pixels, image.header))

@@ -1,0 +1,227 @@
+"""The perception node's parameters: one table with defaults, ranges and meaning.
+
+config/perception.yaml repeats the table for users; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from lisa_ros.model.conversation import CONVERSATIONS, INSTRUCTION_TEMPLATES
+from lisa_ros.model.precision import Precision
+from lisa_ros.nodes.worker import WorkerSettings
+from lisa_ros.perception.follow import FollowLimits
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter.
+
+    Attributes:
+        choices: allowed strings; empty for any.
+        bounds: (least, largest) number, or None.
+        read_only: set at start only.
+    """
+
+    name: str
+    default: Any
+    description: str
+    choices: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
+    read_only: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        """The descriptor that `ros2 param describe` shows."""
+        descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only)
+        if self.choices:
+            named = ", ".join(choice or "'' (empty)" for choice in self.choices)
+            descriptor.additional_constraints = f"one of {named}"
+        if self.bounds is not None and isinstance(self.default, float):
+            least, largest = (float(bound) for bound in self.bounds)
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=least, to_value=largest, step=0.0)
+            ]
+        elif self.bounds is not None:
+            least, largest = (int(bound) for bound in self.bounds)
+            descriptor.integer_range = [IntegerRange(from_value=least, to_value=largest, step=1)]
+        return descriptor
+
+
+def _model_parameter(
+    name: str, default: Any, description: str, choices: tuple[str, ...] = ()
+) -> ParameterSpec:
+    return ParameterSpec(name, default, description, choices, read_only=True)
+
+
+_LIMITS = FollowLimits()
+
+PARAMETERS: tuple[ParameterSpec, ...] = (
+    _model_parameter("model", "", "checkpoint: hub id or folder"),
+    _model_parameter("vision_tower", "", "CLIP: hub id or folder; empty: the checkpoint's"),
+    _model_parameter("sam_config", "", "JSON file with SAM's sizes; empty: from the weights"),
+    _model_parameter(
+        "conversation",
+        "",
+        "conversation template; empty: the checkpoint's",
+        ("", *CONVERSATIONS),
+    ),
+    _model_parameter(
+        "precision",
+        "",
+        "how the weights are held; empty: bf16 on a GPU, else fp32",
+        ("", *(precision.value for precision in Precision)),
+    ),
+    _model_parameter("device", "", "cpu, cuda or cuda:N; empty: a GPU if there is one"),
+    _model_parameter("autostart", True, "configure and activate without a lifecycle manager"),
+    _model_parameter(
+        "image_transport", "raw", "raw images, or compressed ones", ("raw", "compressed")
+    ),
+    _model_parameter(
+        "reliability",
+        "offered",
+        "of the camera's subscriptions: what its publishers offer, or always the same",
+        ("offered", "reliable", "best_effort"),
+    ),
+    _model_parameter("use_depth", True, "whether the camera has depth; false: no 3D"),
+    ParameterSpec(
+        "prompt_template",
+        "",
+        "what turns an instruction into a question; empty: the model's default",
+        ("", *INSTRUCTION_TEMPLATES),
+    ),
+    ParameterSpec("max_new_tokens", 256, "longest answer [tokens]", bounds=(1, 4096)),
+    ParameterSpec(
+        "mode",
+        "once",
+        "once: an instruction is answered on the newest image; continuous: answered again at "
+        "`rate`; follow: its object is followed from image to image (experimental)",
+        ("once", "continuous", "follow"),
+    ),
+    ParameterSpec("rate", 1.0, "answers per second in mode continuous [Hz]", bounds=(0.01, 60)),
+    ParameterSpec(
+        "busy_policy",
+        "preempt",
+        "what a new action goal or service call does to one that is being answered",
+        ("preempt", "reject"),
+    ),
+    ParameterSpec(
+        "publish",
+        "final",
+        "final: mask topics carry whole answers; early: provisional masks as well",
+        ("final", "early"),
+    ),
+    ParameterSpec(
+        "timeout", 60.0, "longest time of a question [s]; 0: no limit", bounds=(0, 86400)
+    ),
+    ParameterSpec(
+        "image_timeout", 1.0, "how long a question waits for an image [s]", bounds=(0, 3600)
+    ),
+    ParameterSpec(
+        "max_image_age",
+        2.0,
+        "oldest image, by its stamp, that is answered [s]; 0: no limit",
+        bounds=(0, 86400),
+    ),
+    ParameterSpec(
+        "sync_slop",
+        0.02,
+        "largest difference of the stamps of image and depth [s]",
+        bounds=(0, 1),
+    ),
+    ParameterSpec(
+        "keep_context",
+        False,
+        "instructions on the topic go on with the last conversation, about its image",
+    ),
+    ParameterSpec(
+        "context_timeout",
+        60.0,
+        "after this long without a question a conversation is forgotten [s]",
+        bounds=(0, 86400),
+    ),
+    ParameterSpec(
+        "follow.min_iou",
+        _LIMITS.min_iou,
+        "follow mode asks again when the mask's IoU with the last one falls below",
+        bounds=(0, 1),
+    ),
+    ParameterSpec(
+        "follow.max_shift",
+        _LIMITS.max_shift,
+        "... when its centroid moves farther than this share of the diagonal",
+        bounds=(0, 1),
+    ),
+    ParameterSpec(
+        "follow.max_area_ratio",
+        _LIMITS.max_area_ratio,
+        "... when its area changes by a larger factor",
+        bounds=(1, 100),
+    ),
+    ParameterSpec(
+        "follow.min_similarity",
+        _LIMITS.min_similarity,
+        "... when the cosine of the image features under it falls below",
+        bounds=(-1, 1),
+    ),
+    ParameterSpec(
+        "follow.reground_interval",
+        _LIMITS.reground_interval,
+        "... and in any case after this long [s]",
+        bounds=(0, 86400),
+    ),
+)
+
+
+class NodeParameters:
+    """Declares the table on a node, refuses wrong values with a reason, and reads it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._specs = {spec.name: spec for spec in PARAMETERS}
+        node.add_on_set_parameters_callback(self._check)
+        for spec in PARAMETERS:
+            node.declare_parameter(spec.name, spec.default, spec.descriptor())
+
+    def __getitem__(self, name: str) -> Any:
+        return self._node.get_parameter(name).value
+
+    def worker_settings(self) -> WorkerSettings:
+        """The parameters that a question is answered by."""
+        return WorkerSettings(
+            template=self["prompt_template"],
+            max_new_tokens=self["max_new_tokens"],
+            image_timeout=self["image_timeout"],
+            max_image_age=self["max_image_age"],
+            context_timeout=self["context_timeout"],
+            follow=FollowLimits(
+                min_iou=self["follow.min_iou"],
+                max_shift=self["follow.max_shift"],
+                max_area_ratio=self["follow.max_area_ratio"],
+                min_similarity=self["follow.min_similarity"],
+                reground_interval=self["follow.reground_interval"],
+            ),
+        )
+
+    def _check(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        """Ranges and types are rclpy's business; what is left are the choices."""
+        for parameter in parameters:
+            spec = self._specs.get(parameter.name)
+            if spec is None or not spec.choices or parameter.value in spec.choices:
+                continue
+            reason = (
+                f"{parameter.name}: expected one of "
+                f"{', '.join(repr(choice) for choice in spec.choices)}, got {parameter.value!r}"
+            )
+            return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)

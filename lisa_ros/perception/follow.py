@@ -1,0 +1,108 @@
+"""Follow mode (experimental): an answer's object in the frames after it, without asking again.
+
+An answer's `[SEG]` embedding is decoded against each new frame's image features.  That embedding
+was made from one view; duplicates and objects that leave the picture can fool it.  So the mask is
+trusted only as long as nothing about it jumps from one frame to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from lisa_ros.perception.answer import SegmentedObject
+from lisa_ros.perception.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class FollowLimits:
+    """What may change from one frame to the next before the object counts as doubtful.
+
+    Attributes:
+        min_iou: least IoU of the masks.
+        max_shift: farthest way of the centroid, as a share of the image's diagonal.
+        max_area_ratio: largest ratio of the areas, either way.
+        min_similarity: least cosine between the SAM features under the mask, now and when asked.
+        reground_interval: seconds after which the question is asked again in any case.
+    """
+
+    min_iou: float = 0.5
+    max_shift: float = 0.1
+    max_area_ratio: float = 1.6
+    min_similarity: float = 0.8
+    reground_interval: float = 5.0
+
+
+@dataclass(frozen=True)
+class FollowStep:
+    """One frame of follow mode.
+
+    Attributes:
+        object: the mask in this frame.
+        doubt: why the question should be asked again; empty when the object is followed.
+    """
+
+    object: SegmentedObject
+    doubt: str = ""
+
+
+class Follower:
+    """Follows one object through frames, from an answer on."""
+
+    def __init__(
+        self, segmenter: Segmenter, item: SegmentedObject, limits: FollowLimits | None = None
+    ) -> None:
+        """Start from an object of an answer about the segmenter's current image."""
+        self._segmenter = segmenter
+        self._limits = limits or FollowLimits()
+        self.anchor(item)
+
+    def anchor(self, item: SegmentedObject) -> None:
+        """Take a fresh answer's object about the current image as the new reference."""
+        self._embedding = item.embedding
+        self._features = self._segmenter.pooled_features(item)
+        self._previous = item
+        self._anchored_at = time.monotonic()
+
+    def step(self) -> FollowStep:
+        """Find the object in the segmenter's current image."""
+        item = self._segmenter.decode(self._embedding)
+        doubt = self._doubt(item)
+        if not doubt:
+            self._previous = item
+        return FollowStep(item, doubt)
+
+    def _doubt(self, item: SegmentedObject) -> str:
+        limits, previous = self._limits, self._previous
+        if item.area == 0:
+            return "the mask is empty"
+        if item.mask.shape != previous.mask.shape:
+            return "the image has another size"
+        overlap = np.count_nonzero(item.mask & previous.mask)
+        iou = overlap / np.count_nonzero(item.mask | previous.mask)
+        if iou < limits.min_iou:
+            return f"the mask's IoU with the last one is {iou:.2f}"
+        shift = np.linalg.norm(_centroid(item.mask) - _centroid(previous.mask))
+        shift /= np.hypot(*item.mask.shape)
+        if shift > limits.max_shift:
+            return f"the mask moved by {shift:.0%} of the picture"
+        ratio = max(item.area, previous.area) / min(item.area, previous.area)
+        if ratio > limits.max_area_ratio:
+            return f"the mask's area changed by a factor of {ratio:.1f}"
+        similarity = _cosine(self._features, self._segmenter.pooled_features(item))
+        if similarity < limits.min_similarity:
+            return f"what is under the mask looks different (cosine {similarity:.2f})"
+        if time.monotonic() - self._anchored_at > limits.reground_interval:
+            return f"{limits.reground_interval:.1f} s have passed"
+        return ""
+
+
+def _centroid(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.nonzero(mask)
+    return np.array([rows.mean(), columns.mean()])
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-9))

@@ -1,0 +1,171 @@
+"""Fixtures for tests on a real graph: a domain of their own, a spinning executor, other processes.
+
+ROS is imported by the fixtures alone, so that tests without them run where there is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Beyond these Linux gives the ports of a domain to anybody.
+_DOMAINS = range(1, 102)
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> bool:
+    """Wait until `condition()` is true; gives whether it became so within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture(scope="session")
+def ros_domain() -> Iterator[int]:
+    """A ROS_DOMAIN_ID that no other test run on this machine has, set in the environment."""
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    for domain in random.sample(_DOMAINS, len(_DOMAINS)):
+        with open(Path(tempfile.gettempdir()) / f"lisa_ros_test_domain_{domain}", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("ROS_DOMAIN_ID", str(domain))
+                environment.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+                yield domain
+            return
+    pytest.fail("all ROS domains are in use by other test runs")
+
+
+class RosGraph:
+    """One rclpy context whose nodes spin in the background."""
+
+    def __init__(self) -> None:
+        import rclpy
+        from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+
+        def spin() -> None:
+            try:
+                with contextlib.suppress(ExternalShutdownException):
+                    self.executor.spin()
+            except Exception as error:
+                # While it is shut down, rclpy's executor trips over its own guard condition.
+                self.error = None if self._is_closing else error
+
+        self.context = rclpy.Context()
+        self.context.init()
+        self.executor = MultiThreadedExecutor(num_threads=4, context=self.context)
+        self.error: Exception | None = None  # what ended the executor
+        self._is_closing = False
+        self._nodes: list = []
+        self._thread = threading.Thread(target=spin, name="executor", daemon=True)
+        self._thread.start()
+
+    def node(self, name: str, **options):
+        """A new node that spins until the test ends; `options` are those of rclpy's Node."""
+        from rclpy.node import Node
+
+        return self.add(Node(name, context=self.context, **options))
+
+    def add(self, node):
+        """Spin a node made with `context=graph.context`, and destroy it when the test ends."""
+        self._nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def close(self) -> None:
+        self._is_closing = True
+        self.executor.shutdown(timeout_sec=5)
+        self.context.try_shutdown()
+        self._thread.join(5)
+        for node in self._nodes:
+            node.destroy_node()
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def ros_graph(ros_domain: int) -> Iterator[RosGraph]:
+    """See RosGraph."""
+    graph = RosGraph()
+    yield graph
+    graph.close()
+
+
+class Child:
+    """A Python program in a process of its own, with the same interpreter and environment."""
+
+    def __init__(
+        self, program: str | Path, *arguments: object, env: dict[str, str] | None = None
+    ) -> None:
+        code = ["-c", program] if isinstance(program, str) else [str(program)]
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", *code, *map(str, arguments)],
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.PIPE,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, errors included."""
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
+
+    def wait_for(self, text: str, timeout: float = 20.0) -> None:
+        """Wait until it has printed `text`."""
+        ended = lambda: text in self.output or self.process.poll() is not None  # noqa: E731
+        wait_until(ended, timeout)
+        assert text in self.output, f"no {text!r} from the child, but:\n{self.output}"
+
+    def tell(self, line: str) -> None:
+        """Send a line to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """End it (its standard input first, then SIGTERM, then SIGKILL); gives its exit status."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        for end in (self.process.terminate, self.process.kill):
+            try:
+                return self.process.wait(timeout if end == self.process.terminate else 5)
+            except subprocess.TimeoutExpired:
+                end()
+        return self.process.wait()
+
+
+@pytest.fixture
+def start_child(request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]]:
+    """Starts Python programs (source text, or a path) that end with the test.
+
+    `start_child(program, *arguments, env=None)` gives a Child. They see the test's ROS domain.
+    """
+    children: list[Child] = []
+
+    def start(program: str | Path, *arguments: object, env: dict[str, str] | None = None) -> Child:
+        children.append(Child(program, *arguments, env=env))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.stop(timeout=2)
