@@ -187,7 +187,9 @@ class FrameBuffer:
         info = _nearest(self._infos, frame.stamp_ns, self.sync_slop) or _last(self._infos)
         depth_info = _nearest(self._depth_infos, frame.stamp_ns, self.sync_slop)
         depth_info = depth_info or _last(self._depth_infos)
-        return Frame(frame.image, frame.depth, info, depth_info, frame.received_at)
+        if info is not frame.camera_info or depth_info is not frame.depth_camera_info:
+            self._newest = replace(frame, camera_info=info, depth_camera_info=depth_info)
+        return self._newest
 
 
 def _last(messages: deque[Any]) -> Any:
