@@ -113,19 +113,9 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         """Load the model on the worker's thread."""
         self._diagnostics.state = "LOADING"
         started = time.monotonic()
-        model = self._settings["model"] or None
-        self.get_logger().info(f"loading {model or 'the embedded model'} ...")
+        self.get_logger().info(f"loading {self._settings['model'] or 'the embedded model'} ...")
         try:
-            self._worker.load(
-                lambda: Segmenter.from_pretrained(
-                    model,
-                    precision=self._settings["precision"] or None,
-                    device=self._settings["device"] or None,
-                    vision_tower=self._settings["vision_tower"] or None,
-                    sam_config=self._settings["sam_config"] or None,
-                    conversation=self._settings["conversation"] or None,
-                )
-            )
+            self._worker.load(self._make_segmenter)
         except Exception as error:
             known = isinstance(error, (LisaError, OSError))
             reason = str(error) if known else traceback.format_exc()
@@ -145,6 +135,18 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             f"{info.memory / 2**30:.1f} GiB"
         )
         return TransitionCallbackReturn.SUCCESS
+
+    def _make_segmenter(self) -> Segmenter:
+        segmenter = Segmenter.from_pretrained(
+            self._settings["model"] or None,
+            precision=self._settings["precision"] or None,
+            device=self._settings["device"] or None,
+            vision_tower=self._settings["vision_tower"] or None,
+            sam_config=self._settings["sam_config"] or None,
+            conversation=self._settings["conversation"] or None,
+        )
+        segmenter.warm_up(self._settings["max_new_tokens"])
+        return segmenter
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the camera and answer."""

@@ -7,6 +7,7 @@ answer = segmenter.answer("change the TV channel")
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -114,6 +115,19 @@ class Segmenter:
         if precision is None:
             precision = next(p.value for p in Precision if p.dtype == model.dtype)
         return cls(model, model_id=str(source), precision=precision)
+
+    def warm_up(self, max_new_tokens: int = 512) -> None:
+        """Capture the CUDA graphs for answers of this length, so that no question waits for it.
+
+        Does nothing on the CPU, where nothing is captured.
+        """
+        if self.model.device.type != "cuda":
+            return
+        self.set_image(np.zeros((720, 1280, 3), np.uint8))
+        tokens = itertools.count()
+        self.answer("warm up", max_new_tokens=max_new_tokens, cancelled=lambda: next(tokens) > 2)
+        self.answer("warm up", mask_only=True)
+        self.reset_image()
 
     def set_image(self, image: np.ndarray) -> None:
         """Compute the features of the image that the next questions are about.
