@@ -1,6 +1,7 @@
 """Host memory while a checkpoint loads: at most 1.3 times the checkpoint."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,8 @@ def peaks(tmp_path_factory, first_golden) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(folders)],
         cwd=Path(__file__).parents[2],
+        # A forked process has none of its parent's OpenMP threads, and would wait for them.
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=200,
