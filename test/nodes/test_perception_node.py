@@ -193,8 +193,8 @@ def test_publish_early_sends_provisional_masks(robot, picture_of):
     assert areas == sorted(areas)
     assert areas[0] == answer.objects[0].area
     assert {stamp_ns(mask) for mask in masks} == {stamp_ns(answer)}
-    assert wait_until(lambda: robot.received["label_image"])
-    assert len(robot.received["label_image"]) == 1
+    # One of the answer before may still have been on its way.
+    assert len(robot.messages("label_image", answer.header.stamp)) == 1
 
 
 def test_the_overlay_comes_when_somebody_subscribes(robot):
