@@ -75,11 +75,6 @@ class SamConfig:
         """Cells a side of the image embedding."""
         return self.image_size // self.patch_size
 
-    @property
-    def low_res_size(self) -> int:
-        """Pixels a side of the mask decoder's output."""
-        return 4 * self.grid_size
-
     @classmethod
     def from_shapes(cls, shapes: Mapping[str, tuple[int, ...]], **known: Any) -> SamConfig:
         """Read the sizes off the shapes of SAM's weights.
