@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 
 import torch
@@ -141,6 +142,13 @@ def quantised_parameter(
         weight.to(precision.dtype), requires_grad=False, quant_type="nf4", compress_statistics=True
     )
     return parameter.to(device)
+
+
+def free_quantisation_tables() -> None:
+    """Let go of what bitsandbytes keeps on the GPU for later models (one table, 1 kB)."""
+    functional = sys.modules.get("bitsandbytes.functional")
+    if functional is not None:
+        functional.name2qmap.clear()
 
 
 def _bitsandbytes():  # type: ignore[no-untyped-def]  # a module
