@@ -69,6 +69,7 @@ class SamConfig:
     num_multimask_outputs: int = 3
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
+    similarity_prompt: bool = False  # an aid to small models; the published ones have none
 
     @property
     def grid_size(self) -> int:
@@ -114,6 +115,7 @@ class SamConfig:
                 "num_multimask_outputs": shapes[decoder + "mask_tokens.weight"][0] - 1,
                 "iou_head_depth": _count(shapes, iou_layer),
                 "iou_head_hidden_dim": shapes[iou_layer.format(0)][0],
+                "similarity_prompt": "similarity_prompt.value.weight" in shapes,
             }
         except KeyError as missing:
             raise CheckpointError(

@@ -6,14 +6,13 @@ Lai et al., "LISA: Reasoning Segmentation via Large Language Model", CVPR 2024, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
 from lisa_ros.model.clip import ClipTower, build_projector
@@ -92,7 +91,7 @@ class LisaOutput:
 
     hidden_states: torch.Tensor
     logits: torch.Tensor
-    seg_embeddings: list[torch.Tensor] = field(default_factory=list)
+    seg_embeddings: list[torch.Tensor]
 
 
 class Lisa(nn.Module):
@@ -209,25 +208,35 @@ class Lisa(nn.Module):
             pad: `left` for generation, where the last positions must be aligned.
         """
         count = image_tokens.shape[1]
-        image_tokens = image_tokens.expand(len(prompts), -1, -1)
-        rows, masks = [], []
-        for ids, image in zip(prompts, image_tokens, strict=True):
-            tensor = torch.tensor(ids, device=self.device)
-            at = list(ids).index(IMAGE_TOKEN_INDEX)
-            words = self.language_model.model.embed_tokens(tensor.clamp(min=0))
-            rows.append(torch.cat([words[:at], image.to(words.dtype), words[at + 1 :]]))
+        length = max(map(len, prompts)) + count - 1
+        ids = np.zeros((len(prompts), length), np.int64)
+        is_image = np.zeros_like(ids, dtype=bool)
+        mask = np.zeros_like(is_image)
+        position_ids = np.zeros_like(ids) + np.arange(length)
+        for row, prompt in enumerate(prompts):
+            words, at = np.asarray(prompt), list(prompt).index(IMAGE_TOKEN_INDEX)
+            end = len(prompt) + count - 1
+            start = length - end if pad == "left" else 0
+            end += start
+            ids[row, start : start + at] = words[:at]
+            ids[row, start + at + count : end] = words[at + 1 :]
+            is_image[row, start + at : start + at + count] = True
             # Published quirk: <unk> is also the padding id, so attention passes over it; and the
             # mask of the ids is shifted behind count - 1 ones instead of being opened at the image.
-            known = tensor != self.tokenizer.unk_id
-            masks.append(torch.cat([known.new_ones(count - 1), known]))
-        embeddings = pad_sequence(rows, batch_first=True, padding_side=pad)
-        mask = pad_sequence(masks, batch_first=True, padding_side=pad)
-        lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        position_ids = torch.arange(embeddings.shape[1], device=self.device).expand(len(rows), -1)
-        if pad == "left":
-            position_ids = position_ids - (embeddings.shape[1] - lengths)[:, None]
-            position_ids = position_ids.clamp(min=0)
-        return Sequences(embeddings, None if bool(mask.all()) else mask, position_ids)
+            mask[row, start : start + count - 1] = True
+            mask[row, start + count - 1 : end] = words != self.tokenizer.unk_id
+            position_ids[row] -= start
+        embeddings = self.language_model.model.embed_tokens(self._put(ids))  # (B, T, hidden)
+        image_tokens = image_tokens.to(embeddings.dtype).expand(len(prompts), -1, -1)
+        embeddings = embeddings.masked_scatter(self._put(is_image)[..., None], image_tokens)
+        return Sequences(
+            embeddings,
+            None if mask.all() else self._put(mask),
+            self._put(position_ids.clip(min=0)),
+        )
+
+    def _put(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
 
     def forward(
         self, conversations: Sequence[Sequence[int]], image_tokens: torch.Tensor
@@ -245,13 +254,17 @@ class Lisa(nn.Module):
             position_ids=sequences.position_ids,
             use_cache=False,
         ).last_hidden_state  # (B, T, hidden)
-        output = LisaOutput(hidden, self.language_model.lm_head(hidden))
         # The state that predicts [SEG] stands one position before it.
         shift = image_tokens.shape[1] - 2
-        for row, ids in zip(hidden, conversations, strict=True):
-            states = [j + shift for j, i in enumerate(ids) if i == self.tokenizer.seg_id and j > 0]
-            output.seg_embeddings.append(self.seg_embedding(row[states]))
-        return output
+        at = [
+            [j + shift for j, token in enumerate(ids) if token == self.tokenizer.seg_id and j > 0]
+            for ids in conversations
+        ]
+        counts = [len(positions) for positions in at]
+        rows = self._put(np.repeat(np.arange(len(at)), counts))
+        columns = self._put(np.array([j for positions in at for j in positions], np.int64))
+        seg_embeddings = self.seg_embedding(hidden[rows, columns]).split(counts)
+        return LisaOutput(hidden, self.language_model.lm_head(hidden), list(seg_embeddings))
 
     def seg_embedding(self, states: torch.Tensor) -> torch.Tensor:
         """States (n, hidden) that predict `[SEG]` to prompts (n, out_dim) for SAM."""

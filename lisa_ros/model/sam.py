@@ -11,7 +11,8 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything import modeling
+from segment_anything.modeling import ImageEncoderViT, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 from torch.nn import functional as F
@@ -32,7 +33,7 @@ class FusedAttention(Attention):
         grid = q.unflatten(2, (height, width))
         rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid, _relative(self.rel_pos_h, height))
         rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid, _relative(self.rel_pos_w, width))
-        if x.is_cuda and x.dtype in (torch.float16, torch.bfloat16):
+        if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):  # autocast: x may be float32
             out = self._attend_folded(q, k, v, rel_h, rel_w)
         else:
             out = self._attend_biased(q, k, v, rel_h, rel_w)
@@ -137,6 +138,75 @@ class ImageEncoder(ImageEncoderViT):
         return self.neck(x.permute(0, 3, 1, 2).to(neck_dtype)).to(x.dtype)
 
 
+class MaskDecoder(modeling.MaskDecoder):
+    """SAM's mask decoder for prompts on one image or on one image each; only the first mask.
+
+    Of the four masks that SAM can give, LISA reads the first, so only that one is computed.
+    """
+
+    def predict_masks(
+        self,
+        image_embeddings: torch.Tensor,
+        image_pe: torch.Tensor,
+        sparse_prompt_embeddings: torch.Tensor,
+        dense_prompt_embeddings: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mask logits (n, 1, 4g, 4g) and IoU estimates (n, masks).
+
+        Args:
+            image_embeddings: (1 or n, C, g, g).
+            image_pe: (1, C, g, g).
+            sparse_prompt_embeddings: (n, k, C).
+            dense_prompt_embeddings: (1 or n, C, 1 or g, 1 or g).
+        """
+        count = len(sparse_prompt_embeddings)
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        output_tokens = output_tokens.expand(count, -1, -1)
+        tokens = torch.cat([output_tokens, sparse_prompt_embeddings], dim=1)
+        image = (image_embeddings + dense_prompt_embeddings).expand(count, -1, -1, -1)
+        states, image_states = self.transformer(image, image_pe.expand_as(image), tokens)
+        grid = image_states.transpose(1, 2).reshape(image.shape)
+        first, norm, activate, second, activate_again = self.output_upscaling
+        grid = activate(norm(_double(grid, first)))
+        grid = activate_again(_double(grid, second))  # (n, C / 8, 4g, 4g)
+        weights = self.output_hypernetworks_mlps[0](states[:, 1])  # (n, C / 8)
+        masks = torch.einsum("nc,nchw->nhw", weights, grid)
+        return masks[:, None], self.iou_prediction_head(states[:, 0])
+
+
+def _double(grid: torch.Tensor, layer: nn.ConvTranspose2d) -> torch.Tensor:
+    """A transposed convolution of kernel and stride 2, as one matrix product: faster on a CPU."""
+    n, _, height, width = grid.shape
+    weight = layer.weight  # (C, out, 2, 2)
+    out = grid.flatten(2).transpose(1, 2) @ weight.flatten(1)  # (n, h * w, out * 4)
+    out = out.view(n, height, width, weight.shape[1], 2, 2).permute(0, 3, 1, 4, 2, 5)
+    assert layer.bias is not None
+    return out.reshape(n, -1, 2 * height, 2 * width) + layer.bias[:, None, None]
+
+
+class SimilarityPrompt(nn.Module):
+    """Where an image looks like a prompt, as a dense prompt: an aid to small models.
+
+    Not part of the published LISA; see `SamConfig.similarity_prompt`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Linear(1, channels, bias=False)
+
+    def forward(self, image_embedding: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """Logits (n, g, g) from (1 or n, C, g, g) and (n, C)."""
+        key = self.key(image_embedding).expand(len(prompts), -1, -1, -1)
+        scale = key.shape[1] ** -0.5
+        return torch.einsum("nc,nchw->nhw", self.query(prompts) * scale, key)
+
+    def dense_prompt(self, logits: torch.Tensor) -> torch.Tensor:
+        """(n, g, g) to what is added to the image embedding, (n, C, g, g)."""
+        return self.value(logits.sigmoid()[..., None]).permute(0, 3, 1, 2)
+
+
 class Sam(nn.Module):
     """Image encoder, prompt encoder and mask decoder under the names of SAM's weights."""
 
@@ -162,6 +232,9 @@ class Sam(nn.Module):
             iou_head_depth=config.iou_head_depth,
             iou_head_hidden_dim=config.iou_head_hidden_dim,
         )
+        if config.similarity_prompt:
+            self.similarity_prompt = SimilarityPrompt(config.prompt_embed_dim)
+        self.config = config
 
     def dense_pe(self) -> torch.Tensor:
         """Positional encoding (1, prompt_embed_dim, g, g) of the image embedding.
@@ -183,7 +256,8 @@ class Sam(nn.Module):
         """One mask for each prompt embedding.
 
         Args:
-            image_embedding: (1, prompt_embed_dim, g, g) of the image encoder.
+            image_embedding: (1, prompt_embed_dim, g, g) of the image encoder, or (n, ...) for
+                prompts on one image each.
             prompts: (n, prompt_embed_dim), the projected `[SEG]` states; n may be 0.
 
         Returns:
@@ -194,6 +268,9 @@ class Sam(nn.Module):
             side = 4 * image_embedding.shape[-1]
             return prompts.new_zeros(0, side, side), prompts.new_zeros(0)
         dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        if self.config.similarity_prompt:
+            similarity = self.similarity_prompt(image_embedding, prompts)
+            dense = dense + self.similarity_prompt.dense_prompt(similarity)
         masks, predicted_iou = self.mask_decoder(
             image_embeddings=image_embedding,
             image_pe=self.dense_pe(),

@@ -1,0 +1,85 @@
+"""The losses of LISA: words by cross entropy, masks by binary cross entropy and DICE.
+
+Paper, section 3.2: L = 1.0 * CE + 2.0 * BCE + 0.5 * DICE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+IGNORE = -100  # a label that is not learned
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the three losses; the defaults are the paper's."""
+
+    ce: float = 1.0
+    bce: float = 2.0
+    dice: float = 0.5
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weighted losses of one batch, scalars; `total` is what is minimised."""
+
+    ce: torch.Tensor
+    bce: torch.Tensor
+    dice: torch.Tensor
+
+    @property
+    def total(self) -> torch.Tensor:
+        return self.ce + self.bce + self.dice
+
+
+def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of each next word, mean over all learned words of the batch.
+
+    Args:
+        logits: (B, T, vocab).
+        labels: (B, T) int64 of the same positions, `IGNORE` where nothing is learned.
+    """
+    return F.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORE
+    )
+
+
+def mask_losses(
+    logits: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """BCE and DICE of groups of masks, each group of one size, as the published code weighs them.
+
+    Args:
+        logits: groups (n, H, W), n >= 0; one group an image, or one for all images of one size.
+        targets: the same shapes, 0 or 1.
+
+    Returns:
+        Both losses as means over all masks of all groups; 0 where there is no mask.
+    """
+    total = sum(map(len, logits)) + 1e-8
+    bce = [sigmoid_bce(x, y) for x, y in zip(logits, targets, strict=True)]
+    dice = [sigmoid_dice(x, y) for x, y in zip(logits, targets, strict=True)]
+    return torch.cat(bce).sum() / total, torch.cat(dice).sum() / total
+
+
+def sigmoid_bce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(n,) binary cross entropy of masks (n, H, W), mean over pixels."""
+    loss = F.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="none")
+    return loss.flatten(1).mean(1)
+
+
+def sigmoid_dice(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(n,) DICE losses of masks (n, H, W).
+
+    Sums are scaled by 1/1000 as published, which makes the smoothing of 1e-6 a little larger.
+    """
+    scale, smooth = 1000.0, 1e-6
+    p = logits.float().sigmoid().flatten(1)
+    t = targets.float().flatten(1)
+    overlap = 2 * (p / scale * t).sum(1)
+    size = (p / scale).sum(1) + (t / scale).sum(1)
+    return 1 - (overlap + smooth) / (size + smooth)

@@ -1,0 +1,120 @@
+"""Losses, labels and gradients of the published training code, batch by batch."""
+
+import numpy as np
+import pytest
+import torch
+from golden_set import GoldenSet
+
+from lisa_ros.model.conversation import Turn
+from lisa_ros.model.preprocessing import clip_input, sam_input
+from lisa_ros.training.batch import Batch, Conversation, training_losses
+from lisa_ros.training.losses import mask_losses, sigmoid_bce, sigmoid_dice
+
+BATCHES = ("batch0", "batch1", "batch2")
+
+
+def turns(text: str) -> list[Turn]:
+    """The rounds of a conversation that the golden set holds as one string (llava_v1)."""
+    rounds = text.split("USER: ", 1)[1].split("</s>")[:-1]
+    pairs = [r.removeprefix("USER: ").split(" ASSISTANT: ") for r in rounds]
+    return [Turn(question.removeprefix("<image>\n"), answer) for question, answer in pairs]
+
+
+def masks(arrays, key: str) -> torch.Tensor:
+    shape = tuple(arrays[f"{key}_shape"])
+    bits = np.unpackbits(arrays[f"{key}_packed"], axis=1, count=shape[1] * shape[2])
+    return torch.from_numpy(bits.reshape(shape).astype(np.float32))
+
+
+def golden_batch(golden: GoldenSet, name: str) -> Batch:
+    arrays, model = golden.arrays("train"), golden.model
+    meta = golden.meta["train"][name]
+    images = [golden.image(i) for i in arrays[f"{name}/image_index"]]
+    config = model.config
+    sam = [sam_input(image, config.sam.image_size) for image in images]
+    clip = [clip_input(image, config.clip_preprocessing, config.clip_view) for image in images]
+    counts = np.diff(arrays[f"{name}/offset"])
+    return Batch(
+        sam_pixels=torch.stack([pixels for pixels, _ in sam]),
+        clip_pixels=torch.stack(clip),
+        geometry=[geometry for _, geometry in sam],
+        conversations=[
+            Conversation.encode(model.tokenizer, turns(text), template=golden.conversation)
+            for text in meta["conversations"]
+        ],
+        image_index=np.repeat(np.arange(len(images)), counts).tolist(),
+        masks=[masks(arrays, f"{name}/gt_masks{k}") for k in range(len(images))],
+    )
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_ids_and_labels(first_golden, name):
+    arrays = first_golden.arrays("train")
+    ids, labels = arrays[f"{name}/input_ids"], arrays[f"{name}/labels"]
+    for k, conversation in enumerate(golden_batch(first_golden, name).conversations):
+        length = len(conversation.ids)
+        assert list(conversation.ids) == ids[k, :length].tolist()
+        assert (ids[k, length:] == 0).all()
+        assert list(conversation.labels) == labels[k, :length].tolist()
+        assert (labels[k, length:] == -100).all()
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_losses_and_gradients(first_golden, name):
+    arrays = first_golden.arrays("train")
+    # A copy of its own: gradients must not stay on the model that other tests share.
+    model = first_golden.load(precision="fp32").requires_grad_(True)
+    losses = training_losses(model, golden_batch(first_golden, name))
+    for key, value in (
+        ("ce_loss", losses.ce),
+        ("mask_bce_loss", losses.bce),
+        ("mask_dice_loss", losses.dice),
+        ("loss", losses.total),
+    ):
+        assert value.item() == pytest.approx(arrays[f"{name}/{key}"].item(), rel=1e-4), key
+    losses.total.backward()
+    gradients = {published_name(own): parameter.grad for own, parameter in model.named_parameters()}
+    for published, norm in zip(
+        arrays[f"{name}/grad_names"], arrays[f"{name}/grad_norms"], strict=True
+    ):
+        got = gradients[str(published)]
+        got_norm = 0.0 if got is None else got.double().norm().item()
+        assert got_norm == pytest.approx(norm, rel=2e-3, abs=1e-6), published
+    np.testing.assert_allclose(
+        model.text_hidden_fcs[2].weight.grad[::8, ::8].numpy(),
+        arrays[f"{name}/grad_text_hidden_fcs_0_2_weight_sub"],
+        rtol=1e-2,
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        model.language_model.lm_head.weight.grad[model.tokenizer.seg_id].numpy(),
+        arrays[f"{name}/grad_lm_head_seg_row"],
+        rtol=1e-2,
+        atol=1e-6,
+    )
+
+
+def published_name(own: str) -> str:
+    """The name of a parameter in the published code."""
+    if own.startswith("language_model."):
+        return own.removeprefix("language_model.")
+    return "model." + own.replace("text_hidden_fcs.", "text_hidden_fcs.0.")
+
+
+def test_mask_losses_alone(first_golden):
+    arrays = first_golden.arrays("metrics")
+    logits = torch.from_numpy(arrays["loss_inputs"])
+    targets = torch.from_numpy(arrays["loss_targets"])
+    bce, dice = mask_losses([logits], [targets])
+    assert dice.item() == pytest.approx(arrays["dice_loss_num4"].item(), rel=1e-5)
+    assert bce.item() == pytest.approx(arrays["bce_loss_num4"].item(), rel=1e-5)
+    empty = sigmoid_dice(logits[:1], torch.zeros_like(targets[:1]))
+    assert empty.item() == pytest.approx(arrays["dice_loss_empty_target"].item(), rel=1e-4)
+    assert sigmoid_bce(logits[:0], targets[:0]).shape == (0,)
+
+
+def test_a_mask_too_few_is_named(first_golden):
+    batch = golden_batch(first_golden, "batch2")
+    batch = Batch(**{**vars(batch), "masks": [batch.masks[0][:1]]})
+    with pytest.raises(ValueError, match=r"image 0.*3.*got 1"):
+        training_losses(first_golden.model, batch)
