@@ -35,7 +35,7 @@ demo: setup ## one question about one picture; the result lies in demo/
 lock: ## resolve requirements/*.txt anew, from pyproject.toml and requirements/*.in
 	@test -x build/uv/bin/uv || { python3 -m venv build/uv && build/uv/bin/pip install --quiet uv; }
 	@compile="build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-header"; \
-	$$compile pyproject.toml --extra headless --extra quantization --extra dev -c requirements/pins.in -o requirements/lock.txt; \
+	$$compile pyproject.toml --extra headless --extra quantization --extra sim --extra dev -c requirements/pins.in -o requirements/lock.txt; \
 	for distro in kilted jazzy; do \
 		$$compile requirements/ros-$$distro.in -c requirements/lock.txt -o requirements/ros-$$distro.txt; \
 	done; \

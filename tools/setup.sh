@@ -50,6 +50,8 @@ missing_packages() {
   has_library libGL.so.1 || echo libgl1
   has_library libgomp.so.1 || echo libgomp1
   has_library libusb-1.0.so.0 || echo libusb-1.0-0
+  # The simulated camera renders through EGL, on Mesa where there is no GPU.
+  compgen -G '/usr/lib/*/dri/*swrast*' >/dev/null || echo libgl1-mesa-dri
 }
 
 install_system_packages() {
