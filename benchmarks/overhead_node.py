@@ -59,6 +59,7 @@ class FreeSegmenter:
     def set_image(self, image: np.ndarray) -> None:
         """Make the fixed mask, an ellipse of an eighth of the picture, when the size changes."""
         height, width = image.shape[:2]
+        self.language_view = (0, 0, width, height)
         if self._object is not None and self._object.mask.shape == (height, width):
             return
         y, x = np.ogrid[:height, :width]
@@ -80,7 +81,6 @@ class FreeSegmenter:
     def stream(self, instruction: str, **_: Any) -> Iterator[ObjectFound | Finished]:
         """One object and the end."""
         assert self._object is not None  # the worker sets an image first
-        height, width = self._object.mask.shape
         yield ObjectFound(self._object)
         yield Finished(
             Answer(
@@ -93,7 +93,7 @@ class FreeSegmenter:
                 objects=(self._object,),
                 prompt_ids=(),
                 answer_ids=(),
-                language_view=(0, 0, width, height),
+                language_view=self.language_view,
                 timings_ms={},
                 model_id=self.model_id,
                 precision=self.precision,

@@ -1,86 +1,202 @@
 """Start the perception node on a camera.
 
 ros2 launch lisa_ros perception.launch.py model:=xinlai/LISA-7B-v1 image_topic:=/camera/image_raw
+
+docs/cameras.md lists the arguments for common cameras.
 """
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+import os
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-# Arguments that are parameters of the node; given values win over the parameter file.
+# Arguments that are parameters of the node: name, description, choices. Where one is empty,
+# params_file decides.
 PARAMETERS = (
-    ("model", "", "checkpoint: hub id (xinlai/LISA-7B-v1) or folder", None),
-    ("vision_tower", "", "CLIP: hub id or folder; empty: the one that the checkpoint names", None),
+    (
+        "model",
+        "checkpoint: hub id (xinlai/LISA-7B-v1) or folder; empty: the one of params_file",
+        None,
+    ),
+    ("vision_tower", "CLIP: hub id or folder; empty: the one that the checkpoint names", None),
     (
         "precision",
-        "",
         "how the weights are held; empty: bf16 on a GPU, else fp32",
         ["", "fp32", "bf16", "fp16", "int8", "nf4"],
     ),
-    ("device", "", "cpu, cuda or cuda:N; empty: a GPU if there is one", None),
-    ("image_transport", "raw", "raw or compressed images", ["raw", "compressed"]),
+    ("device", "cpu, cuda or cuda:N; empty: a GPU if there is one", None),
+    (
+        "image_transport",
+        "raw images (also if empty), or compressed ones",
+        ["", "raw", "compressed"],
+    ),
     (
         "mode",
-        "once",
-        "answer once, again and again (continuous), or follow the object (experimental)",
-        ["once", "continuous", "follow"],
+        "answer once (also if empty), again and again, or follow the object (experimental)",
+        ["", "once", "continuous", "follow"],
     ),
     (
         "prompt_template",
-        "",
         "what turns an instruction into a question; empty: the model's default",
         ["", "raw", "mask", "explain", "phrase"],
     ),
+    ("target_frame", "frame of all 3D results, by tf2; empty: the camera's", None),
 )
 
-# The camera's topics, named as RealSense's driver does; argument, topic of the node, default.
+# The camera's topics: argument, topic of the node, default (RealSense's), description.
 TOPICS = (
-    ("image_topic", "image", "/camera/color/image_raw"),
-    ("depth_topic", "depth", "/camera/aligned_depth_to_color/image_raw"),
-    ("camera_info_topic", "camera_info", "/camera/color/camera_info"),
+    ("image_topic", "image", "/camera/camera/color/image_raw", "the picture"),
+    (
+        "depth_topic",
+        "depth",
+        "/camera/camera/aligned_depth_to_color/image_raw",
+        "depth, registered to the picture; empty: there is none, and no 3D",
+    ),
+    (
+        "camera_info_topic",
+        "camera_info",
+        "/camera/camera/color/camera_info",
+        "intrinsics of the picture",
+    ),
+    (
+        "depth_camera_info_topic",
+        "depth_camera_info",
+        "/camera/camera/aligned_depth_to_color/camera_info",
+        "intrinsics of the depth, where it has its own",
+    ),
 )
+
+# Fast DDS takes the first before Kilted, the second since, and then warns about the first.
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+BEFORE_KILTED = ("humble", "iron", "jazzy")
+# What also says how Fast DDS shall send: these files it finds by itself, this variable a user sets.
+PROFILE_FILES = ("DEFAULT_FASTRTPS_PROFILES.xml", "DEFAULT_FASTDDS_PROFILES.xml")
+TRANSPORTS_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Arguments and the one node."""
+    """Arguments, the perception node, and RViz where it is asked for."""
+    share = FindPackageShare("lisa_ros")
     arguments = [
-        DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
-        for name, default, text, choices in PARAMETERS
+        DeclareLaunchArgument(name, default_value="", description=text, choices=choices)
+        for name, text, choices in PARAMETERS
     ]
     arguments += [
-        DeclareLaunchArgument(name, default_value=default, description=f"the camera's {topic}")
-        for name, topic, default in TOPICS
+        DeclareLaunchArgument(name, default_value=default, description=f"topic of {text}")
+        for name, _, default, text in TOPICS
     ]
     arguments += [
         DeclareLaunchArgument(
             "params_file",
-            default_value=PathJoinSubstitution(
-                [FindPackageShare("lisa_ros"), "config", "perception.yaml"]
-            ),
-            description="all other parameters of the node",
+            default_value=[share, "/config/perception.yaml"],
+            description="all parameters of the node; arguments that are given win over it",
         ),
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
-        DeclareLaunchArgument("log_level", default_value="info", description="debug, info, ..."),
+        DeclareLaunchArgument(
+            "use_sim_time",
+            default_value="false",
+            description="time comes from /clock: a simulator or a bag",
+            choices=["true", "false"],
+        ),
+        DeclareLaunchArgument(
+            "log_level",
+            default_value="info",
+            description="of the node",
+            choices=["debug", "info", "warn", "error", "fatal"],
+        ),
+        DeclareLaunchArgument(
+            "rviz",
+            default_value="false",
+            description="show image, overlay, clouds and boxes in RViz (package rviz2)",
+            choices=["true", "false"],
+        ),
+        DeclareLaunchArgument(
+            "dds_profile",
+            default_value="auto",
+            description=(
+                "Fast DDS profile of the node: auto (config/fastdds_large_messages.xml, only with "
+                "Fast DDS and where no profile is set), none, or an XML file"
+            ),
+        ),
     ]
-    node = Node(
-        package="lisa_ros",
-        executable="perception_node",
-        name="lisa",
-        namespace=LaunchConfiguration("namespace"),
-        output="screen",
-        emulate_tty=True,
-        parameters=[
-            LaunchConfiguration("params_file"),
-            # As strings: an id such as 7 must not become a number on its way.
-            {
-                name: ParameterValue(LaunchConfiguration(name), value_type=str)
-                for name, *_ in PARAMETERS
-            },
-        ],
-        remappings=[(topic, LaunchConfiguration(name)) for name, topic, _ in TOPICS],
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
-    )
-    return LaunchDescription([*arguments, node])
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[Node]:
+    """The nodes for the arguments given."""
+
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    share = Path(FindPackageShare("lisa_ros").perform(context))
+    topics = [(topic, value(name)) for name, topic, *_ in TOPICS]
+    # As strings: an id such as 7 must not become a number on its way.
+    parameters = {
+        name: ParameterValue(value(name), value_type=str) for name, *_ in PARAMETERS if value(name)
+    }
+    parameters["use_sim_time"] = value("use_sim_time") == "true"
+    if not value("depth_topic"):
+        parameters["use_depth"] = False
+    nodes = [
+        Node(
+            package="lisa_ros",
+            executable="perception_node",
+            name="lisa",
+            namespace=value("namespace"),
+            output="screen",
+            emulate_tty=True,
+            parameters=[value("params_file"), parameters],
+            remappings=[(topic, name) for topic, name in topics if name],
+            arguments=["--ros-args", "--log-level", value("log_level")],
+            additional_env=profile_environment(value("dds_profile"), share / "config"),
+        )
+    ]
+    if value("rviz") == "true":
+        frame = value("target_frame")
+        nodes.append(
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                name="lisa_rviz",
+                namespace=value("namespace"),
+                arguments=[
+                    "-d",
+                    str(share / "rviz" / "lisa.rviz"),
+                    *(["-f", frame] if frame else []),
+                ],
+                parameters=[{"use_sim_time": parameters["use_sim_time"]}],
+                remappings=[("image", value("image_topic"))],
+            )
+        )
+    return nodes
+
+
+def profile_environment(choice: str, config: Path) -> dict[str, str]:
+    """The variables that give Fast DDS its profile; none where `auto` leaves it alone."""
+    if choice == "none":
+        return {}
+    if choice == "auto":
+        named = (*PROFILE_VARIABLES, TRANSPORTS_VARIABLE)
+        is_set = any(os.environ.get(name) for name in named) or any(
+            map(os.path.exists, PROFILE_FILES)
+        )
+        if is_set or not uses_fast_dds():
+            return {}
+    profile = config / "fastdds_large_messages.xml" if choice == "auto" else Path(choice)
+    if not profile.is_file():
+        raise RuntimeError(f"dds_profile: expected auto, none or an XML file, got {choice!r}")
+    distro, (old, new) = os.environ.get("ROS_DISTRO"), PROFILE_VARIABLES
+    names = PROFILE_VARIABLES if distro is None else (old if distro in BEFORE_KILTED else new,)
+    return dict.fromkeys(names, str(profile.resolve()))
+
+
+def uses_fast_dds() -> bool:
+    """Whether nodes that are started now speak through Fast DDS."""
+    from rclpy.utilities import get_rmw_implementation_identifier
+
+    return "fastrtps" in get_rmw_implementation_identifier()

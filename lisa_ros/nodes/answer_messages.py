@@ -15,9 +15,11 @@ from lisa_ros.msg import Answer as AnswerMessage
 from lisa_ros.msg import ModelInfo
 from lisa_ros.msg import Object as ObjectMessage
 from lisa_ros.nodes.frames import Frame
+from lisa_ros.nodes.geometry_messages import box_pose, object_cloud, point, vector
 from lisa_ros.nodes.image_conversion import array_to_image
 from lisa_ros.nodes.questions import Outcome, Progress, Question
 from lisa_ros.perception import SegmentedObject, Segmenter, Status
+from lisa_ros.perception.objects import ObjectGeometry
 
 # Field of Answer.msg -> stages of the worker and the model that it sums up.
 _TIMES = {
@@ -28,6 +30,7 @@ _TIMES = {
     "prefill_time": ("prefill",),
     "decode_time": ("decode",),
     "mask_decoder_time": ("mask_decoder", "upscale"),
+    "geometry_time": ("geometry",),
     "first_mask_time": ("first_mask",),
     "total_time": ("total",),
 }
@@ -48,6 +51,10 @@ def final_message(
         message.explanation = answer.explanation
         message.objects = object_messages(answer.objects, message.header)
         message.language_view = _region(answer.language_view)
+        if outcome.lifted is not None:
+            header = geometry_header(outcome)
+            for item, geometry in zip(message.objects, outcome.lifted.objects, strict=True):
+                _add_geometry(item, geometry, header)
         message.generated_tokens = len(answer.answer_ids)
     for name, stages in _TIMES.items():
         setattr(message, name, sum(outcome.seconds.get(stage, 0.0) for stage in stages))
@@ -63,6 +70,8 @@ def provisional_message(
     message.status = AnswerMessage.PENDING
     message.explanation = clean_explanation(progress.text)
     message.objects = object_messages(progress.objects, message.header)
+    message.language_view = _region(progress.language_view)
+    message.context_kept = progress.context_kept
     if progress.objects:
         message.image_height, message.image_width = progress.objects[0].mask.shape
     message.total_time = question.age
@@ -70,8 +79,16 @@ def provisional_message(
 
 
 def object_messages(objects: Sequence[SegmentedObject], header: Header) -> list[ObjectMessage]:
-    """Objects without geometry, which the next stage fills in."""
+    """Objects without geometry."""
     return [_object_message(i + 1, item, header) for i, item in enumerate(objects)]
+
+
+def geometry_header(outcome: Outcome) -> Header:
+    """Of all that is in 3D: the stamp of the image, the frame of the coordinates."""
+    assert outcome.frame is not None  # only a frame can be answered
+    image = outcome.frame.image.header
+    frame_id = image.frame_id if outcome.lifted is None else outcome.lifted.frame_id
+    return Header(stamp=image.stamp, frame_id=frame_id)
 
 
 def mask_image(mask: np.ndarray, header: Header) -> Image:
@@ -138,6 +155,20 @@ def _object_message(label: int, item: SegmentedObject, header: Header) -> Object
     point.x = point.y = point.z = position.x = position.y = position.z = nan
     size.x = size.y = size.z = nan
     return message
+
+
+def _add_geometry(message: ObjectMessage, geometry: ObjectGeometry | None, header: Header) -> None:
+    message.header = header
+    if geometry is None:
+        return
+    message.depth_valid_share = geometry.depth_valid_share
+    if geometry.box is None:
+        return
+    message.has_geometry = True
+    message.centroid = point(geometry.centroid)
+    message.box_pose = box_pose(geometry.box)
+    message.box_size = vector(geometry.box.size)
+    message.cloud = object_cloud([geometry], header, first_label=message.label)
 
 
 def _region(box: tuple[int, int, int, int]) -> RegionOfInterest:

@@ -10,13 +10,16 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
 from lisa_ros.msg import Answer as AnswerMessage
 from lisa_ros.msg import ModelInfo
-from lisa_ros.nodes.answer_messages import mask_image
+from lisa_ros.nodes.answer_messages import geometry_header, mask_image
+from lisa_ros.nodes.detections import detection_types, detections_2d, detections_3d
+from lisa_ros.nodes.geometry_messages import object_cloud, scene_message
 from lisa_ros.nodes.image_conversion import array_to_image, array_to_png, image_to_rgb
+from lisa_ros.nodes.markers import marker_array, marker_type
 from lisa_ros.nodes.questions import Outcome
 from lisa_ros.perception import Status
 from lisa_ros.perception.overlay import draw_overlay
@@ -50,7 +53,11 @@ _ABOUT_THE_IMAGE = (
 
 
 class Outputs:
-    """Publishers of the perception node; all stamped outputs carry the answered image's header."""
+    """Publishers of the perception node.
+
+    All stamped outputs carry the stamp of the answered image, those in the image its frame_id too.
+    Those of 3D are in `target_frame` where it is set.
+    """
 
     def __init__(self, node: Node, callback_group: CallbackGroup) -> None:
         def publisher(message_type: type, topic: str, qos: QoSProfile) -> Publisher:
@@ -69,6 +76,18 @@ class Outputs:
         self._mask_png = publisher(CompressedImage, "~/mask/compressed", _RESULT_QOS)
         self._label_image = publisher(Image, "~/label_image", _RESULT_QOS)
         self._overlay = publisher(Image, "~/overlay", _RESULT_QOS)
+        self._object_cloud = publisher(PointCloud2, "~/object_cloud", _RESULT_QOS)
+        self._scene_cloud = publisher(PointCloud2, "~/scene_cloud", _RESULT_QOS)
+        self._markers = self._detections_2d = self._detections_3d = None
+        if (markers := marker_type()) is not None:
+            self._markers = publisher(markers, "~/markers", _RESULT_QOS)
+        else:
+            node.get_logger().info("visualization_msgs is not installed: no markers")
+        if (detections := detection_types()) is not None:
+            self._detections_2d = publisher(detections[0], "~/detections_2d", _RESULT_QOS)
+            self._detections_3d = publisher(detections[1], "~/detections_3d", _RESULT_QOS)
+        else:
+            node.get_logger().info("vision_msgs is not installed: no detections_2d, detections_3d")
 
     def publish_model_info(self, message: ModelInfo) -> None:
         """Say which model answers, to late joiners as well."""
@@ -82,6 +101,8 @@ class Outputs:
         """The final answer and what can be seen of it on the other topics."""
         if outcome.status in _ABOUT_THE_IMAGE and outcome.frame is not None:
             self._publish_images(outcome.frame.image, outcome)
+            self._publish_3d(outcome, message.instruction)
+            self._publish_detections(outcome, message.instruction)
         if outcome.answer is not None and outcome.answer.explanation:
             self._explanation.publish(String(data=outcome.answer.explanation))
         self._answer.publish(message)
@@ -102,6 +123,30 @@ class Outputs:
         if answer is not None and self._overlay.get_subscription_count():
             overlay = draw_overlay(image_to_rgb(image), answer)
             self._overlay.publish(array_to_image(overlay, "rgb8", image.header))
+
+    def _publish_3d(self, outcome: Outcome, instruction: str) -> None:
+        """Clouds and markers; empty ones where there is no geometry, so that no old one stays."""
+        header, lifted = geometry_header(outcome), outcome.lifted
+        objects = () if lifted is None else lifted.objects
+        if self._object_cloud.get_subscription_count():
+            self._object_cloud.publish(object_cloud(objects, header))
+        if self._markers is not None and self._markers.get_subscription_count():
+            self._markers.publish(marker_array(objects, instruction, header))
+        scene = None if lifted is None else lifted.scene
+        if scene is not None and self._scene_cloud.get_subscription_count():
+            self._scene_cloud.publish(scene_message(scene(), header))
+
+    def _publish_detections(self, outcome: Outcome, instruction: str) -> None:
+        assert outcome.frame is not None  # it is about the image
+        objects = () if outcome.answer is None else outcome.answer.objects
+        if self._detections_2d is not None and self._detections_2d.get_subscription_count():
+            header = outcome.frame.image.header
+            self._detections_2d.publish(detections_2d(objects, instruction, header))
+        if self._detections_3d is not None and self._detections_3d.get_subscription_count():
+            lifted = outcome.lifted
+            pairs = [] if lifted is None else list(zip(objects, lifted.objects, strict=True))
+            header = geometry_header(outcome)
+            self._detections_3d.publish(detections_3d(pairs, instruction, header))
 
     def _publish_mask(self, image: Any, mask: np.ndarray) -> None:
         if self._mask.get_subscription_count():

@@ -5,8 +5,8 @@ config/perception.yaml repeats the table for users; a test holds the two togethe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -20,8 +20,12 @@ from rclpy.parameter import Parameter
 
 from lisa_ros.model.conversation import CONVERSATIONS, INSTRUCTION_TEMPLATES
 from lisa_ros.model.precision import Precision
+from lisa_ros.nodes.lifting import LiftSettings
+from lisa_ros.nodes.transforms import why_unavailable
 from lisa_ros.nodes.worker import WorkerSettings
+from lisa_ros.perception.depth import GeometryError
 from lisa_ros.perception.follow import FollowLimits
+from lisa_ros.perception.objects import GeometrySettings
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class ParameterSpec:
         choices: allowed strings; empty for any.
         bounds: (least, largest) number, or None.
         read_only: set at start only.
+        refusal: why a value cannot be used, empty if it can; None if there is nothing to check.
     """
 
     name: str
@@ -40,6 +45,7 @@ class ParameterSpec:
     choices: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
     read_only: bool = False
+    refusal: Callable[[Any], str] | None = None
 
     def descriptor(self) -> ParameterDescriptor:
         """The descriptor that `ros2 param describe` shows."""
@@ -65,6 +71,7 @@ def _model_parameter(
 
 
 _LIMITS = FollowLimits()
+_GEOMETRY = GeometrySettings()
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
     _model_parameter("model", "", "checkpoint: hub id or folder"),
@@ -94,6 +101,73 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         ("offered", "reliable", "best_effort"),
     ),
     _model_parameter("use_depth", True, "whether the camera has depth; false: no 3D"),
+    ParameterSpec(
+        "assume_registered",
+        False,
+        "depth lies on the image's pixels whatever its frame_id and camera_info say",
+    ),
+    ParameterSpec(
+        "target_frame",
+        "",
+        "frame of all 3D results, by tf2 at the image's stamp; empty: the image's frame",
+        refusal=lambda value: why_unavailable() if value else "",
+    ),
+    ParameterSpec(
+        "geometry.voxel_size",
+        _GEOMETRY.voxel_size,
+        "side of the cubes in which an object's points are averaged [m]; 0: no averaging",
+        bounds=(0, 1),
+    ),
+    ParameterSpec(
+        "geometry.min_points",
+        _GEOMETRY.min_points,
+        "an object with fewer pixels of depth has no geometry [px of the depth image]",
+        bounds=(1, 1_000_000),
+    ),
+    ParameterSpec(
+        "geometry.min_depth",
+        _GEOMETRY.min_depth,
+        "nearer depth counts as unknown [m]",
+        bounds=(0, 1000),
+    ),
+    ParameterSpec(
+        "geometry.max_depth",
+        _GEOMETRY.max_depth,
+        "farther depth counts as unknown [m]",
+        bounds=(0, 1000),
+    ),
+    ParameterSpec(
+        "geometry.mask_erosion",
+        _GEOMETRY.mask_erosion,
+        "taken off the mask's rim [px of the depth image]",
+        bounds=(0, 100),
+    ),
+    ParameterSpec(
+        "geometry.depth_filter",
+        _GEOMETRY.depth_filter,
+        "drop flying pixels and other surfaces in the depth image",
+    ),
+    ParameterSpec(
+        "geometry.point_filter",
+        _GEOMETRY.point_filter,
+        "drop points that lie far from their neighbours",
+    ),
+    ParameterSpec(
+        "geometry.scene_dilation",
+        _GEOMETRY.scene_dilation,
+        "how far around an object the scene cloud is cut out [px of the depth image]",
+        bounds=(0, 1000),
+    ),
+    ParameterSpec(
+        "scene_cloud.include_objects",
+        False,
+        "the scene cloud is the whole frame, objects labelled",
+    ),
+    ParameterSpec(
+        "scene_cloud.organized",
+        False,
+        "the scene cloud has a point for each pixel of the depth, NaN where there is none",
+    ),
     ParameterSpec(
         "prompt_template",
         "",
@@ -211,17 +285,49 @@ class NodeParameters:
                 min_similarity=self["follow.min_similarity"],
                 reground_interval=self["follow.reground_interval"],
             ),
+            lift=LiftSettings(
+                geometry=GeometrySettings(
+                    **{item.name: self[f"geometry.{item.name}"] for item in fields(_GEOMETRY)}
+                ),
+                use_depth=self["use_depth"],
+                assume_registered=self["assume_registered"],
+                target_frame=self["target_frame"],
+                scene_with_objects=self["scene_cloud.include_objects"],
+                scene_organized=self["scene_cloud.organized"],
+            ),
         )
 
     def _check(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        """Ranges and types are rclpy's business; what is left are the choices."""
+        """Ranges and types are rclpy's business; what is left are the choices and what fits."""
         for parameter in parameters:
             spec = self._specs.get(parameter.name)
-            if spec is None or not spec.choices or parameter.value in spec.choices:
-                continue
-            reason = (
-                f"{parameter.name}: expected one of "
-                f"{', '.join(repr(choice) for choice in spec.choices)}, got {parameter.value!r}"
-            )
-            return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
+            reason = "" if spec is None else _refusal(spec, parameter.value)
+            if reason:
+                reason = f"{parameter.name}: {reason}"
+                return SetParametersResult(successful=False, reason=reason)
+        reason = self._refusal_of_depth_range(parameters)
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _refusal_of_depth_range(self, parameters: Sequence[Parameter]) -> str:
+        """Why min_depth and max_depth do not fit together; empty if they do."""
+        new = {parameter.name: parameter.value for parameter in parameters}
+        limits = {}
+        for name in ("min_depth", "max_depth"):
+            full = f"geometry.{name}"
+            if full not in new and not self._node.has_parameter(full):
+                return ""  # they are being declared, one by one
+            limits[name] = new[full] if full in new else self[full]
+        try:
+            GeometrySettings(**limits)
+        except GeometryError as error:
+            return str(error)
+        return ""
+
+
+def _refusal(spec: ParameterSpec, value: Any) -> str:
+    """Why a parameter cannot have this value; empty if it can."""
+    if spec.choices and value not in spec.choices:
+        return (
+            f"expected one of {', '.join(repr(choice) for choice in spec.choices)}, got {value!r}"
+        )
+    return "" if spec.refusal is None else spec.refusal(value)

@@ -38,10 +38,12 @@ from lisa_ros.nodes.answer_messages import (
 )
 from lisa_ros.nodes.diagnostics import Diagnostics
 from lisa_ros.nodes.frames import Frame, FrameBuffer
+from lisa_ros.nodes.lifting import Lifter
 from lisa_ros.nodes.outputs import Outputs
 from lisa_ros.nodes.parameters import NodeParameters
 from lisa_ros.nodes.questions import Outcome, Progress, Question, QuestionDesk, Source
 from lisa_ros.nodes.subscriptions import CameraSubscriptions
+from lisa_ros.nodes.transforms import Transforms
 from lisa_ros.nodes.worker import Worker
 from lisa_ros.perception import Segmenter, Status
 from lisa_ros.srv import Ask as AskService
@@ -74,10 +76,16 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         timer_group = MutuallyExclusiveCallbackGroup()
         self._frames = FrameBuffer(self._settings["sync_slop"])
         self._desk = QuestionDesk(self._settings["busy_policy"])
+        self._transforms = Transforms(self)
         self._worker = Worker(
             self._desk,
             self._frames,
             settings=self._settings.worker_settings,
+            lifter=Lifter(
+                self._transforms.look_up,
+                resolve_topic=self.resolve_topic_name,
+                warn=self.get_logger().warning,
+            ),
             now_ns=lambda: self.get_clock().now().nanoseconds,
             idle=self._repeat_instruction,
             new_follow_question=self._follow_question,
@@ -359,6 +367,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
     def _every_second(self) -> None:
         self._frames.sync_slop = self._settings["sync_slop"]
+        if self._settings["target_frame"]:
+            self._transforms.start()  # the first question needs transforms older than itself
         camera = self._camera  # deactivation takes it away
         problems = []
         if camera is not None:

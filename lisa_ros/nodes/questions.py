@@ -11,9 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from lisa_ros.nodes.frames import Frame
 from lisa_ros.perception import Answer, SegmentedObject, Status
+
+if TYPE_CHECKING:  # it needs Open3D, which only 3D needs
+    from lisa_ros.nodes.lifting import Lifted
 
 
 class Source(IntEnum):
@@ -35,6 +39,8 @@ class Progress:
         frame: the frame that is being answered, once it is chosen.
         objects: all objects so far.
         is_new_object: whether the last object has just come.
+        language_view: box of the image that the language model sees, once it is known.
+        context_kept: answered on the pinned frame of an earlier question.
     """
 
     stage: str
@@ -42,6 +48,8 @@ class Progress:
     frame: Frame | None = None
     objects: tuple[SegmentedObject, ...] = ()
     is_new_object: bool = False
+    language_view: tuple[int, int, int, int] = (0, 0, 0, 0)
+    context_kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Outcome:
         message: what happened and what to do, for people.
         frame: the frame that was answered, if it came to that.
         answer: the model's answer, if it came to that.
+        lifted: its 3D; None where there is neither depth nor a wish for it.
         seconds: time of each stage, and `total` and `first_mask` since the question arrived.
         context_kept: answered on the pinned frame of an earlier question.
         image_size: (height, width) of the frame's image; zeros if it was not decoded.
@@ -62,6 +71,7 @@ class Outcome:
     message: str = ""
     frame: Frame | None = None
     answer: Answer | None = None
+    lifted: Lifted | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     context_kept: bool = False
     image_size: tuple[int, int] = (0, 0)

@@ -247,7 +247,14 @@ class CameraSubscriptions:
         """
         now = time.monotonic() if now is None else now
         with self._lock:
-            sentences = (self._problem(item.state, now) for item in self._inputs)
+            states = [item.state for item in self._inputs]
+            # Masks alone need no intrinsics.
+            has_depth = any(state.name == "depth" and state.count for state in states)
+            sentences = (
+                self._problem(state, now)
+                for state in states
+                if has_depth or state.name != "camera_info"
+            )
             return [sentence for sentence in sentences if sentence]
 
     def _problem(self, state: TopicState, now: float) -> str:

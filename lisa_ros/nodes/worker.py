@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from lisa_ros.model.errors import InstructionError, LisaError
+from lisa_ros.model.precision import free_quantisation_tables
 from lisa_ros.nodes.frames import Frame, FrameBuffer
 from lisa_ros.nodes.image_conversion import ConversionError, image_to_rgb
 from lisa_ros.nodes.questions import Outcome, Progress, Question, QuestionDesk
@@ -33,9 +36,13 @@ from lisa_ros.perception import (
 )
 from lisa_ros.perception.follow import Follower, FollowLimits
 
+if TYPE_CHECKING:  # it needs Open3D, which a worker without 3D does not
+    from lisa_ros.nodes.lifting import Lifted, Lifter, LiftSettings
+
 _POLL = 0.02  # seconds between looks for work while idle
 _PLAIN = (Status.FOUND, Status.TEXT_ONLY)  # nothing is to be said beyond the answer
 _LOG = logging.getLogger(__name__)
+_Lift = Callable[[Sequence[np.ndarray]], "Lifted"]  # of the masks of an answer
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class WorkerSettings:
         max_image_age: seconds by stamp beyond which an image is stale; 0 for no limit.
         context_timeout: seconds after which a conversation is forgotten.
         follow: limits of follow mode.
+        lift: how objects get 3D; None for masks alone.
     """
 
     template: str = ""
@@ -57,6 +65,7 @@ class WorkerSettings:
     max_image_age: float = 2.0
     context_timeout: float = 60.0
     follow: FollowLimits = field(default_factory=FollowLimits)
+    lift: LiftSettings | None = None
 
 
 @dataclass
@@ -86,6 +95,7 @@ class Worker:
         desk: where questions come from.
         frames: where images come from.
         settings: read at the start of each question.
+        lifter: makes 3D of masks; None for masks alone.
         now_ns: the clock of the image stamps, in nanoseconds.
         idle: called while there is no question; may submit one to the desk.
         new_follow_question: makes the question that carries one frame of follow mode; None from
@@ -98,6 +108,7 @@ class Worker:
         frames: FrameBuffer,
         *,
         settings: Callable[[], WorkerSettings] = WorkerSettings,
+        lifter: Lifter | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         idle: Callable[[], None] = lambda: None,
         new_follow_question: Callable[[Question], Question | None] = lambda question: None,
@@ -106,6 +117,7 @@ class Worker:
         self._desk = desk
         self._frames = frames
         self._settings = settings
+        self._lifter = lifter
         self._now_ns = now_ns
         self._idle = idle
         self._new_follow_question = new_follow_question
@@ -113,7 +125,7 @@ class Worker:
         self._jobs = queue.SimpleQueue()
         self._segmenter: Segmenter | None = None
         self._encoded: Frame | None = None
-        self._image_size = (0, 0)  # of what is encoded
+        self._rgb = np.empty((0, 0, 3), np.uint8)  # of what is encoded
         self._conversation: _Conversation | None = None
         self._following: _Following | None = None
         self._lock = threading.Lock()  # between new jobs and the end of the thread
@@ -201,8 +213,10 @@ class Worker:
     def _release(self) -> None:
         self._conversation = self._following = None
         self._encoded = None
+        self._rgb = np.empty((0, 0, 3), np.uint8)
         self._segmenter = None
         gc.collect()  # modules refer to themselves; their memory must be free when this returns
+        free_quantisation_tables()
         if torch.cuda.is_initialized():
             torch._C._cuda_clearCublasWorkspaces()  # cuBLAS keeps megabytes otherwise
             torch.cuda.empty_cache()
@@ -219,7 +233,8 @@ class Worker:
 
     def _end(self, question: Question, outcome: Outcome) -> None:
         if outcome.frame is not None and self._is_encoded(outcome.frame):
-            outcome = replace(outcome, image_size=self._image_size)
+            height, width = self._rgb.shape[:2]
+            outcome = replace(outcome, image_size=(height, width))
         self._desk.done(question)
         question.end(outcome)
 
@@ -253,18 +268,19 @@ class Worker:
             return frame
         seconds = {"wait": started - question.asked_at}
         question.on_progress(question, Progress("encoding", frame=frame))
+        lift = self._locate(question, frame, settings)
         failure = self._stopped(question, frame) or self._encode(segmenter, frame, seconds)
         if failure is not None:
             return failure
         turns = conversation.turns if conversation is not None else []
         answer = self._ask(segmenter, question, frame, turns, settings, seconds)
-        seconds["total"] = question.age
         # An answer that was complete before the stop is given as it is.
         end = question.stopped() if answer.status is Status.CANCELLED else None
         if end is None:
             self._conversation = _Conversation(frame, [*turns, answer.turn], time.monotonic())
             self._start_following(question, frame, answer, segmenter, settings)
-            end = Outcome(answer.status, "" if answer.status in _PLAIN else answer.message)
+            end = self._end_of(question, frame, answer, lift, seconds)
+        seconds["total"] = question.age
         return replace(
             end,
             frame=frame,
@@ -329,7 +345,7 @@ class Worker:
         seconds["conversion"] = time.monotonic() - started
         self._encoded = None
         segmenter.set_image(image)
-        self._encoded, self._image_size = frame, image.shape[:2]
+        self._encoded, self._rgb = frame, image
         return None
 
     def _is_encoded(self, frame: Frame) -> bool:
@@ -363,11 +379,54 @@ class Worker:
             elif isinstance(event, Words):
                 text += event.text
             is_new = isinstance(event, ObjectFound)
-            progress = Progress("answering", text, frame, tuple(objects), is_new)
+            progress = Progress(
+                "answering",
+                text,
+                frame,
+                tuple(objects),
+                is_new,
+                segmenter.language_view,
+                context_kept=bool(history),
+            )
             question.on_progress(question, progress)
         raise AssertionError("a stream ends with Finished")
 
-    # --- conversations ---
+    # --- 3D ---
+
+    def _locate(self, question: Question, frame: Frame, settings: WorkerSettings) -> _Lift | None:
+        """Look up where the camera was; gives what lifts the masks, or None if nobody wants 3D."""
+        lifter, lift = self._lifter, settings.lift
+        if lifter is None or lift is None:
+            return None
+        is_expected = question.require_3d or (lift.use_depth and question.frame is None)
+        if frame.depth is None and not is_expected:
+            return None
+        transform = lifter.locate(frame, lift)
+        return lambda masks: lifter.lift(frame, self._rgb, masks, transform, lift)
+
+    def _end_of(
+        self,
+        question: Question,
+        frame: Frame,
+        answer: Answer,
+        lift: _Lift | None,
+        seconds: dict[str, float],
+    ) -> Outcome:
+        """How a question ends that the model has answered: with 3D, or with why there is none."""
+        message = "" if answer.status in _PLAIN else answer.message
+        if lift is None:
+            return Outcome(answer.status, message, frame, answer)
+        progress = Progress("lifting", answer.text, frame, answer.objects)
+        question.on_progress(question, progress)
+        started = time.monotonic()
+        lifted = lift([item.mask for item in answer.objects])
+        seconds["geometry"] = time.monotonic() - started
+        status = answer.status
+        if any(item.area for item in answer.objects):
+            message = "; ".join(text for text in (message, lifted.note) if text)
+            if lifted.problem is not None and question.require_3d:
+                status = lifted.problem.status
+        return Outcome(status, message, frame, answer, lifted)
 
     def _current_conversation(
         self, question: Question, settings: WorkerSettings
@@ -418,6 +477,7 @@ class Worker:
         assert self._segmenter is not None  # active, and the same thread unloads
         settings = self._settings()
         seconds: dict[str, float] = {}
+        lift = self._locate(question, frame, settings)
         failure = self._encode(self._segmenter, frame, seconds)
         if failure is not None:
             return failure
@@ -446,8 +506,10 @@ class Worker:
                 return Outcome(Status.LOST, message, frame)
             following.follower.anchor(target)
             following.answer, following.lost_at = answer, None
+        answer = replace(answer, status=Status.FOUND, message="")
+        end = self._end_of(question, frame, answer, lift, seconds)
         seconds["total"] = question.age
-        return Outcome(Status.FOUND, "", frame, answer, seconds)
+        return replace(end, seconds=seconds)
 
 
 def _first_object(answer: Answer) -> SegmentedObject | None:

@@ -8,7 +8,7 @@ import numpy as np
 from lisa_ros.perception.answer import Answer, SegmentedObject
 
 # RGB; distinct for most colour-blind readers (Okabe and Ito 2008).
-_COLOURS = ((230, 80, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (240, 228, 66))
+COLOURS = ((230, 80, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (240, 228, 66))
 _FILL = 0.45  # share of the object's colour inside its mask
 _UNSEEN = 0.55  # brightness of what the language model did not see
 
@@ -25,7 +25,7 @@ def draw_overlay(image: np.ndarray, answer: Answer) -> np.ndarray:
     overlay = _darken_outside(image, answer.language_view)
     for i, item in enumerate(answer.objects):
         if item.area:
-            _draw_object(overlay, item, _COLOURS[i % len(_COLOURS)])
+            _draw_object(overlay, item, COLOURS[i % len(COLOURS)])
     return overlay
 
 

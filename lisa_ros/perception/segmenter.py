@@ -143,6 +143,15 @@ class Segmenter:
             self._features = self.model.encode_image(image)
         self._uncharged_ms = 1000 * (time.perf_counter() - started)
 
+    @property
+    def language_view(self) -> tuple[int, int, int, int]:
+        """Box (x0, y0, x1, y1) of the image, in pixels, that the language model sees of it.
+
+        Raises:
+            UsageError: no image is set.
+        """
+        return self._require_features().language_view
+
     def reset_image(self) -> None:
         """Let go of the image and of the memory that its features take."""
         self._features = None

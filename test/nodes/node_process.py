@@ -3,7 +3,8 @@
 A 100 Hz timer runs beside the node; for each line on standard input, the times between its calls
 since the line before are printed: `timer` and a JSON list in milliseconds.
 It is terminated when standard input is closed.
-An instruction that begins with "slowly" gets a token each tenth of a second.
+An instruction that begins with "slowly" gets a token each tenth of a second; with "square", each
+object's mask becomes SQUARE, so that it is known and of one piece.
 """
 
 import itertools
@@ -13,28 +14,51 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
+import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
 from lisa_ros.nodes import perception_node
-from lisa_ros.perception import Segmenter
+from lisa_ros.perception import Finished, ObjectFound, Segmenter
 
+SQUARE = np.s_[80:160, 120:220]  # rows, columns
 PERIOD, SLOWNESS = 0.01, 0.1  # seconds
 
 times: list[float] = []
 stream = Segmenter.stream
 
 
-def slow_stream(segmenter, instruction, **options):
-    words = instruction.removeprefix("slowly ")
+def changed_stream(segmenter, instruction, **options):
+    words = instruction.removeprefix("slowly ").removeprefix("square ")
     events = stream(segmenter, words, **options)
-    return events if words == instruction else braked(events)
+    if instruction.startswith("slowly"):
+        return braked(events)
+    return squared(events) if instruction.startswith("square") else events
 
 
 def braked(events):
     for event in events:
         time.sleep(SLOWNESS)
         yield event
+
+
+def squared(events):
+    for event in events:
+        if isinstance(event, ObjectFound):
+            event = ObjectFound(square(event.object))
+        elif isinstance(event, Finished):
+            objects = tuple(square(item) for item in event.answer.objects)
+            event = Finished(replace(event.answer, objects=objects))
+        yield event
+
+
+def square(item):
+    mask = np.zeros_like(item.mask)
+    mask[SQUARE] = True
+    rows, columns = SQUARE
+    box = (columns.start, rows.start, columns.stop, rows.stop)
+    return replace(item, mask=mask, area=int(mask.sum()), box_xyxy=box)
 
 
 class WatchedNode(perception_node.PerceptionNode):
@@ -53,7 +77,7 @@ def print_times() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-Segmenter.stream = slow_stream
+Segmenter.stream = changed_stream
 perception_node.PerceptionNode = WatchedNode
 threading.Thread(target=print_times, daemon=True).start()
 sys.exit(perception_node.main())

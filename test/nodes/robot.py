@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from rclpy.action import ActionClient
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
 from lisa_ros.action import Ask
@@ -33,6 +34,7 @@ GOLDEN_MODEL = {
     "vision_tower": GOLDEN / "clip-vit-tiny-patch14",
     "device": "cpu",
     "prompt_template": "raw",
+    "use_depth": False,
 }
 SCRIPT = ROOT / "scripts" / "perception_node"
 
@@ -67,6 +69,42 @@ def to_message(rgb: np.ndarray, stamp: Time | None = None, **fields) -> Image:
         message.header.stamp = stamp
     for name, value in fields.items():
         setattr(message, name, value)
+    return message
+
+
+def now(offset: float = 0.0) -> Time:
+    """The time, `offset` seconds later."""
+    nanoseconds = time.time_ns() + int(offset * 1e9)
+    return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+
+
+def depth_message(
+    depth: np.ndarray, stamp: Time | None = None, frame_id: str = "camera_optical_frame"
+) -> Image:
+    """uint16 millimetres as 16UC1, float32 metres as 32FC1."""
+    height, width = depth.shape
+    encoding = "16UC1" if depth.dtype == np.uint16 else "32FC1"
+    message = Image(height=height, width=width, encoding=encoding, step=width * depth.itemsize)
+    message.header.frame_id = frame_id
+    message.data.frombytes(np.ascontiguousarray(depth).reshape(-1).view(np.uint8))
+    if stamp is not None:
+        message.header.stamp = stamp
+    return message
+
+
+def camera_info(
+    shape: tuple[int, int],
+    camera: tuple[float, float, float, float],
+    stamp: Time | None = None,
+    distortion: Sequence[float] = (),
+) -> CameraInfo:
+    """Of an image (H, W) by a camera (fx, fy, cx, cy); P is zero, as for a camera of its own."""
+    fx, fy, cx, cy = camera
+    message = CameraInfo(height=shape[0], width=shape[1], d=list(distortion))
+    message.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0 if fx else 0.0]
+    message.header.frame_id = "camera_optical_frame"
+    if stamp is not None:
+        message.header.stamp = stamp
     return message
 
 
@@ -112,8 +150,7 @@ class Camera:
 
     def now(self, offset: float = 0.0) -> Time:
         """The time, `offset` seconds later."""
-        nanoseconds = time.time_ns() + int(offset * 1e9)
-        return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+        return now(offset)
 
     def _publish(self) -> None:
         rgb = self._rgb
@@ -121,6 +158,54 @@ class Camera:
             message = to_message(rgb, self.now())
             self.stamps.append((message.header.stamp.sec, message.header.stamp.nanosec))
             self.send(message)
+
+
+class RgbdCamera:
+    """Publishes one picture with depth and intrinsics at 10 Hz, until it is stopped.
+
+    `own_info`: the depth has a camera_info of its own, that of the image scaled to its size.
+    """
+
+    def __init__(
+        self,
+        graph: RosGraph,
+        rgb: np.ndarray,
+        depth: np.ndarray,
+        camera: tuple[float, float, float, float],
+        *,
+        own_info: bool = False,
+        with_info: bool = True,
+        distortion: Sequence[float] = (),
+    ) -> None:
+        self._node = node = graph.node("rgbd_camera")
+        shape, small = rgb.shape[:2], depth.shape
+        share = small[0] / shape[0]
+
+        def publish() -> None:
+            stamp = now()
+            if with_info:
+                infos.publish(camera_info(shape, camera, stamp, distortion))
+            if own_info:
+                scaled = tuple(share * value for value in camera)
+                depth_infos.publish(camera_info(small, scaled, stamp))
+            depths.publish(depth_message(depth, stamp))
+            images.publish(to_message(rgb, stamp))
+
+        images = node.create_publisher(Image, "/image", 5)
+        depths = node.create_publisher(Image, "/depth", 5)
+        if with_info:
+            infos = node.create_publisher(CameraInfo, "/camera_info", 5)
+        if own_info:
+            depth_infos = node.create_publisher(CameraInfo, "/depth_camera_info", 5)
+        self._timer = node.create_timer(0.1, publish)
+        self._publishers = list(node.publishers)
+
+    def stop(self) -> None:
+        """Leave the graph."""
+        self._node.destroy_timer(self._timer)
+        for publisher in self._publishers:
+            if publisher.topic_name != "/rosout":
+                self._node.destroy_publisher(publisher)
 
 
 class Goal:
@@ -175,12 +260,12 @@ class Robot:
         self._ask = ActionClient(node, Ask, f"{node_name}/ask", callback_group=self._group)
         self._services: dict[str, object] = {}
 
-    def listen(self, topic: str, message_type: type, qos: QoSProfile | int = 50):
+    def listen(self, topic: str, message_type: type, qos: QoSProfile | int = 50, **options):
         """Keep all messages of a topic in `received`."""
         messages = self.received[topic] = []
         full = topic if topic.startswith("/") else f"{self.name}/{topic}"
         return self._node.create_subscription(
-            message_type, full, messages.append, qos, callback_group=self._group
+            message_type, full, messages.append, qos, callback_group=self._group, **options
         )
 
     def wait_until_seen(self, timeout: float = 60.0) -> None:

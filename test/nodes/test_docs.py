@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 NODES = ROOT / "lisa_ros" / "nodes"
-PAGES = [ROOT / "docs" / "node.md", ROOT / "docs" / "tethered.md"]
+PAGES = [ROOT / "docs" / name for name in ("node.md", "tethered.md", "cameras.md")]
 PAGE = PAGES[0].read_text(encoding="utf-8")
 
 
@@ -63,13 +63,13 @@ def test_topics_services_and_actions():
         name
         for file in ("outputs.py", "perception_node.py", "diagnostics.py")
         for name in strings(file)
-        if re.fullmatch(r"~/[a-z_/]+", name)
+        if re.fullmatch(r"~/[a-z_/0-9]+", name)
     }
     assert len(private) > 5
     for page in PAGES:
-        claimed = set(re.findall(r"`(~/[a-z_/]+)`", page.read_text(encoding="utf-8")))
+        claimed = set(re.findall(r"`(~/[a-z_/0-9]+)`", page.read_text(encoding="utf-8")))
         assert claimed <= private, page.name
-    assert private <= set(re.findall(r"`(~/[a-z_/]+)`", PAGE))
+    assert private <= set(re.findall(r"`(~/[a-z_/0-9]+)`", PAGE))
     published = {name for name in private if name in strings("outputs.py")}
     assert set(rows("Out")) == published | {"/diagnostics"}
 

@@ -103,7 +103,7 @@ sys.exit(perception_node.main())
 def process(ros_domain, tmp_path_factory):
     from robot import GOLDEN_MODEL, SCRIPT, parameter_arguments
 
-    parameters = {"image_transport": "compressed", "autostart": False, "use_depth": False}
+    parameters = {"image_transport": "compressed", "autostart": False}
     child = Child(
         SCRIPT,
         "--ros-args",

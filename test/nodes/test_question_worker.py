@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,9 @@ from conftest import wait_until
 from lisa_ros.model.conversation import Turn
 from lisa_ros.model.errors import InstructionError, OutOfMemoryError
 from lisa_ros.model.preprocessing import MaskGeometry
+from lisa_ros.nodes.camera_geometry import NoGeometryError
 from lisa_ros.nodes.frames import Frame, FrameBuffer
+from lisa_ros.nodes.lifting import Lifted, LiftSettings
 from lisa_ros.nodes.questions import Outcome, Question, QuestionDesk, Source
 from lisa_ros.nodes.worker import Worker, WorkerSettings
 from lisa_ros.perception import (
@@ -71,6 +74,7 @@ class FakeSegmenter:
 
     model_id, precision = "fake", "fp32"
     model = SimpleNamespace(config=SimpleNamespace(default_template="explain"))
+    language_view = (8, 0, 56, 48)
 
     def __init__(self) -> None:
         self.object = found()  # that an answer finds
@@ -149,6 +153,7 @@ class Bench:
         self.frames = FrameBuffer()
         self.desk = QuestionDesk()
         self.segmenter = FakeSegmenter()
+        self.lifter = FakeLifter()
         self.outcomes: dict[int, Outcome] = {}
         self.progress: dict[int, list] = {}
         self.followed: list[Question] = []
@@ -158,6 +163,7 @@ class Bench:
             self.desk,
             self.frames,
             settings=lambda: self.settings,
+            lifter=self.lifter,
             idle=self._idle,
             new_follow_question=self._follow_question,
         )
@@ -436,6 +442,100 @@ def test_a_storm_of_questions(ready):
         ready.end(question)
     assert len(ready.outcomes) == 160
     assert ready.ask("the cup").status is Status.FOUND
+
+
+# --- 3D ---
+
+
+class FakeLifter:
+    """Lifts nothing for the reason given, and remembers the frames and masks."""
+
+    def __init__(self) -> None:
+        self.problem: NoGeometryError | None = None
+        self.note = ""
+        self.located: list[Frame] = []
+        self.lifted: list[tuple[Frame, np.ndarray, list[np.ndarray]]] = []
+
+    def locate(self, frame, settings) -> str:
+        self.located.append(frame)
+        return "here"
+
+    def lift(self, frame, rgb, masks, transform, settings) -> Lifted:
+        assert transform == "here"
+        self.lifted.append((frame, rgb, masks))
+        return Lifted("camera", (None,) * len(masks), self.problem, self.note)
+
+
+@pytest.fixture
+def lifter(ready) -> FakeLifter:
+    """Of a node that expects depth."""
+    ready.settings = replace(ready.settings, lift=LiftSettings())
+    return ready.lifter
+
+
+MISMATCH = NoGeometryError(Status.DEPTH_MISMATCH, "not registered")
+
+
+def test_masks_are_lifted_before_the_question_ends(ready, lifter):
+    question = ready.submit("the cup")
+    outcome = ready.end(question)
+    assert (outcome.status, outcome.message) == (Status.FOUND, "")
+    assert outcome.lifted.frame_id == "camera"
+    [(frame, rgb, masks)] = lifter.lifted
+    assert frame is outcome.frame
+    assert lifter.located == [frame]
+    assert rgb.shape == (HEIGHT, WIDTH, 3)
+    assert masks[0] is outcome.answer.objects[0].mask
+    stages = [progress.stage for progress in ready.progress[question.id]]
+    assert stages[-2:] == ["answering", "lifting"]
+    assert 0 <= outcome.seconds["geometry"] < outcome.seconds["total"]
+
+
+def test_why_there_is_no_3d(ready, lifter):
+    lifter.problem, lifter.note = MISMATCH, "not registered"
+    outcome = ready.ask("the cup")
+    assert (outcome.status, outcome.message) == (Status.FOUND, "not registered")
+    outcome = ready.ask("the cup", require_3d=True)
+    assert (outcome.status, outcome.message) == (Status.DEPTH_MISMATCH, "not registered")
+    assert outcome.answer.objects
+    outcome = ready.ask("nothing", require_3d=True)
+    assert outcome.status is Status.NOT_FOUND
+    assert "registered" not in outcome.message
+
+
+def test_some_objects_without_3d_are_no_failure(ready, lifter):
+    lifter.note = "object 2 has none"
+    outcome = ready.ask("the cup", require_3d=True)
+    assert (outcome.status, outcome.message) == (Status.FOUND, "object 2 has none")
+
+
+def test_who_wants_no_3d_hears_nothing_of_it(ready, lifter):
+    lifter.problem, lifter.note = MISMATCH, "no depth"
+    own = Frame(image())
+    assert ready.ask("the cup", frame=own).message == ""
+    ready.settings = replace(ready.settings, lift=LiftSettings(use_depth=False))
+    assert ready.ask("the cup").message == ""
+    assert lifter.lifted == []
+    assert ready.ask("the cup", frame=own, require_3d=True).status is Status.DEPTH_MISMATCH
+    assert ready.ask("the cup", frame=Frame(image(), depth=image())).message == "no depth"
+
+
+def test_a_cancelled_question_is_not_lifted(ready, lifter):
+    question = ready.submit("forever")
+    assert ready.talks(question)
+    question.stop(Status.CANCELLED)
+    assert ready.end(question).status is Status.CANCELLED
+    assert lifter.lifted == []
+
+
+def test_each_followed_image_is_lifted(ready, lifter):
+    assert ready.ask("the cup", follow=True).status is Status.FOUND
+    lifter.note = "object 1 has none"
+    outcome = next_followed(ready)
+    assert (outcome.status, outcome.message) == (Status.FOUND, "object 1 has none")
+    assert outcome.seconds["geometry"] >= 0
+    assert lifter.lifted[-1][0].image is outcome.frame.image
+    assert lifter.lifted[-1][2][0] is ready.segmenter.followed.mask
 
 
 # --- conversations ---

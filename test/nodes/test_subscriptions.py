@@ -265,7 +265,7 @@ def test_nothing_is_published(subscribe):
     assert subscriptions.problems() == []  # not yet
     assert subscriptions.problems(later(4.5)) == []
     problems = subscriptions.problems(later())
-    assert [line.split(":")[0] for line in problems] == ["image", "camera_info", "depth"]
+    assert [line.split(":")[0] for line in problems] == ["image", "depth"]
     assert problems[0].startswith("image: no message for 6 s on /cam/rgb; nobody publishes it")
     assert "remap image" in problems[0]
 
@@ -303,13 +303,23 @@ def test_published_but_nothing_comes(start_camera, subscribe, reliable):
     for name in ("image", "depth", "camera_info", "depth_camera_info"):
         check_until_seen(subscriptions, name)
     problems = {line.split(":")[0]: line for line in subscriptions.problems(later())}
-    assert set(problems) == {"image", "depth", "camera_info", "depth_camera_info"}
+    assert set(problems) == {"image", "depth", "depth_camera_info"}  # no depth: no camera_info
     for name, line in problems.items():
         is_large = name in ("image", "depth")
         assert ("config/fastdds_large_messages.xml" in line) == (is_large and not reliable)
         assert ("camera's process" in line) == (is_large and not reliable)
         assert "1 publisher," in line
         assert "paused" in line
+
+
+def test_depth_without_camera_info(start_camera, subscribe):
+    start_camera(image={"kind": "Image"}, depth={"kind": "Depth"})
+    subscriptions, frames = subscribe()
+    assert receives(subscriptions, frames)
+    assert wait_until(lambda: frames.counts.depths)
+    missing = [line for line in subscriptions.problems(later()) if line.startswith("camera_info")]
+    assert len(missing) == 1
+    assert "remap camera_info" in missing[0]
 
 
 def test_another_type_on_the_topic(start_camera, subscribe):
