@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo lock clean test-jazzy gpu-check
+.PHONY: help setup test lint format demo lock clean test-jazzy gpu-check tiny-model
 
 # Recipes run as a user would: in the virtual environment, with the built package sourced. colcon's files read unset variables.
 IN = set +u; source .venv/bin/activate; source install/setup.bash; set -u;
@@ -32,10 +32,13 @@ format: setup ## let ruff mend what it can
 demo: setup ## one question about one picture; the result lies in demo/
 	@$(IN) lisa segment test/golden/images/img0_landscape_320x240.png "Can you segment the red cup in this image?" --model test/golden/lisa-tiny --vision-tower test/golden/clip-vit-tiny-patch14 --sam-config test/golden/sam_config.json --save demo
 
+tiny-model: setup ## train the small model from nothing into training/tiny-model: hours on a GPU, days on a CPU
+	@$(IN) python -m lisa_ros.training.tiny_model training/tiny-model
+
 lock: ## resolve requirements/*.txt anew, from pyproject.toml and requirements/*.in
 	@test -x build/uv/bin/uv || { python3 -m venv build/uv && build/uv/bin/pip install --quiet uv; }
 	@compile="build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-header"; \
-	$$compile pyproject.toml --extra headless --extra quantization --extra sim --extra dev -c requirements/pins.in -o requirements/lock.txt; \
+	$$compile pyproject.toml --extra headless --extra quantization --extra sim --extra training --extra dev -c requirements/pins.in -o requirements/lock.txt; \
 	for distro in kilted jazzy; do \
 		$$compile requirements/ros-$$distro.in -c requirements/lock.txt -o requirements/ros-$$distro.txt; \
 	done; \

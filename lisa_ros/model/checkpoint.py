@@ -221,6 +221,15 @@ def own_name(name: str) -> str | None:
     return None
 
 
+def official_name(own: str) -> str:
+    """The name of a weight of `Lisa` in the files of a checkpoint; the inverse of `own_name`."""
+    if own.startswith("language_model."):
+        return own.removeprefix("language_model.")
+    if own.startswith("vision_tower."):
+        return _CLIP_PREFIX + own.removeprefix("vision_tower.")
+    return "model." + own.replace("text_hidden_fcs.", "text_hidden_fcs.0.")
+
+
 def check_names(checkpoint: Checkpoint, expected: dict[str, tuple[int, ...]]) -> None:
     """Name every missing, unexpected and mis-shaped weight in one error."""
     unused_clip = re.compile(re.escape(_CLIP_PREFIX) + r"vision_model\.encoder\.layers\.(\d+)\..*")

@@ -91,7 +91,7 @@ def read_batch(model: Lisa, batch: Batch) -> tuple[LisaOutput, torch.Tensor]:
 
 
 def training_losses(model: Lisa, batch: Batch, weights: LossWeights | None = None) -> Losses:
-    """The three weighted losses of a batch.
+    """The weighted losses of a batch.
 
     Raises:
         ValueError: an image has another number of masks than its conversations have `[SEG]`s.

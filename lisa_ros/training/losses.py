@@ -16,11 +16,15 @@ IGNORE = -100  # a label that is not learned
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the three losses; the defaults are the paper's."""
+    """Weights of the losses; the defaults are the paper's.
+
+    `similarity` is for models with a similarity prompt, which the published ones have not.
+    """
 
     ce: float = 1.0
     bce: float = 2.0
     dice: float = 0.5
+    similarity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,15 @@ class Losses:
     ce: torch.Tensor
     bce: torch.Tensor
     dice: torch.Tensor
+    similarity: torch.Tensor | None = None
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """Those that there are, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     @property
     def total(self) -> torch.Tensor:
-        return self.ce + self.bce + self.dice
+        return torch.stack(list(self.named().values())).sum()
 
 
 def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

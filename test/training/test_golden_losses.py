@@ -5,6 +5,7 @@ import pytest
 import torch
 from golden_set import GoldenSet
 
+from lisa_ros.model.checkpoint import official_name
 from lisa_ros.model.conversation import Turn
 from lisa_ros.model.preprocessing import clip_input, sam_input
 from lisa_ros.training.batch import Batch, Conversation, training_losses
@@ -73,7 +74,7 @@ def test_losses_and_gradients(first_golden, name):
     ):
         assert value.item() == pytest.approx(arrays[f"{name}/{key}"].item(), rel=1e-4), key
     losses.total.backward()
-    gradients = {published_name(own): parameter.grad for own, parameter in model.named_parameters()}
+    gradients = {official_name(own): parameter.grad for own, parameter in model.named_parameters()}
     for published, norm in zip(
         arrays[f"{name}/grad_names"], arrays[f"{name}/grad_norms"], strict=True
     ):
@@ -92,13 +93,6 @@ def test_losses_and_gradients(first_golden, name):
         rtol=1e-2,
         atol=1e-6,
     )
-
-
-def published_name(own: str) -> str:
-    """The name of a parameter in the published code."""
-    if own.startswith("language_model."):
-        return own.removeprefix("language_model.")
-    return "model." + own.replace("text_hidden_fcs.", "text_hidden_fcs.0.")
 
 
 def test_mask_losses_alone(first_golden):

@@ -1,0 +1,177 @@
+"""From rendered scenes to batches: questions are put as users put them, pictures are varied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from lisa_ros.model.config import LisaConfig
+from lisa_ros.model.conversation import INSTRUCTION_TEMPLATES, Turn
+from lisa_ros.model.preprocessing import SAM_PIXEL_MEAN, SAM_PIXEL_STD, MaskGeometry
+from lisa_ros.model.tokenizer import LisaTokenizer
+from lisa_ros.sim.instructions import Question
+from lisa_ros.training.batch import Batch, Conversation
+from lisa_ros.training.scene_set import Example
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """Scenes of one size on the host.
+
+    Attributes:
+        rgb: uint8 (B, H, W, 3).
+        ids: uint8 (B, H, W).
+        conversations, image_index: as in `Batch`.
+        targets: for each image the instances of its conversations' `[SEG]`s.
+        classes, colours: int64 (B, 256), a class or colour by instance; 0 for the background and
+            for a colour without a name, 1 + index of the name otherwise.
+    """
+
+    rgb: torch.Tensor
+    ids: torch.Tensor
+    conversations: list[Conversation]
+    image_index: list[int]
+    targets: list[tuple[int, ...]]
+    classes: torch.Tensor
+    colours: torch.Tensor
+
+
+def make_scene_batch(
+    examples: Sequence[Example],
+    tokenizer: LisaTokenizer,
+    config: LisaConfig,
+    rng: np.random.Generator,
+    *,
+    questions: int,
+    class_names: Sequence[str],
+    colour_names: Sequence[str],
+) -> SceneBatch:
+    """Draw some questions about each scene and encode them."""
+    conversations: list[Conversation] = []
+    image_index: list[int] = []
+    targets = []
+    classes = torch.zeros(len(examples), 256, dtype=torch.int64)
+    colours = torch.zeros_like(classes)
+    for i, example in enumerate(examples):
+        count = min(questions, len(example.questions))
+        chosen = [example.questions[k] for k in rng.permutation(len(example.questions))[:count]]
+        for question in chosen:
+            turn = as_turn(question, rng)
+            conversations.append(
+                Conversation.encode(
+                    tokenizer,
+                    [turn],
+                    template=config.conversation,
+                    use_im_start_end=config.use_im_start_end,
+                )
+            )
+            image_index.append(i)
+        targets.append(tuple(t for question in chosen for t in question.targets))
+        for instance, name in example.classes.items():
+            colour = example.colours[instance]
+            classes[i, instance] = 1 + class_names.index(name)
+            colours[i, instance] = 0 if colour is None else 1 + colour_names.index(colour)
+    return SceneBatch(
+        torch.from_numpy(np.stack([example.rgb for example in examples])),
+        torch.from_numpy(np.stack([example.ids for example in examples])),
+        conversations,
+        image_index,
+        targets,
+        classes,
+        colours,
+    )
+
+
+def as_turn(question: Question, rng: np.random.Generator) -> Turn:
+    """A question in one of the forms that the package offers, and its answer.
+
+    An explanation is given where it is asked for; a refusal explains itself always, since it is
+    short.  A question that words answer is put as it is.
+    """
+    if not question.wants_mask:
+        return Turn(question.instruction, question.answer)
+    template = ("mask", "explain", "explain", "raw")[rng.integers(4)]
+    answer = question.answer
+    if question.explanation and (template == "explain" or not question.targets):
+        answer = f"{answer} {question.explanation}"
+    return Turn(INSTRUCTION_TEMPLATES[template].format(question.instruction), answer)
+
+
+def to_device(
+    scenes: SceneBatch, config: LisaConfig, device: torch.device, *, varied: bool
+) -> Batch:
+    """What the network reads.
+
+    Args:
+        varied: change light, colour balance, sharpness and noise of each picture at random.
+    """
+    pixels = scenes.rgb.to(device).permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W)
+    if varied:
+        pixels = vary(pixels)
+    ids = scenes.ids.to(device)
+    sam_pixels, geometry = _sam_pixels(pixels, config.sam.image_size)
+    masks = [
+        ids[i] == torch.tensor(target, dtype=torch.uint8, device=device)[:, None, None]
+        for i, target in enumerate(scenes.targets)
+    ]
+    return Batch(
+        sam_pixels=sam_pixels,
+        clip_pixels=_clip_pixels(pixels, config),
+        geometry=[geometry] * len(pixels),
+        conversations=scenes.conversations,
+        image_index=scenes.image_index,
+        masks=masks,
+    )
+
+
+def vary(pixels: torch.Tensor) -> torch.Tensor:
+    """Random light, white balance, saturation, sharpness and noise; colours keep their names.
+
+    Args:
+        pixels: (B, 3, H, W) in 0 to 1.
+    """
+    count = len(pixels)
+
+    def draw(low: float, high: float, channels: int = 1) -> torch.Tensor:
+        return torch.empty(count, channels, 1, 1, device=pixels.device).uniform_(low, high)
+
+    pixels = pixels.clamp(min=1e-4) ** draw(0.7, 1.4)
+    pixels = pixels * draw(0.75, 1.25) * draw(0.92, 1.08, channels=3)
+    grey = pixels.mean(dim=1, keepdim=True)
+    pixels = grey + (pixels - grey) * draw(0.7, 1.3)
+    pixels = (pixels - 0.5) * draw(0.8, 1.2) + 0.5
+    soft = F.avg_pool2d(pixels, 3, stride=1, padding=1, count_include_pad=False)
+    pixels = torch.lerp(pixels, soft, draw(-0.3, 1.0))
+    return (pixels + torch.randn_like(pixels) * draw(0.0, 0.04)).clamp(0, 1)
+
+
+def _sam_pixels(pixels: torch.Tensor, square: int) -> tuple[torch.Tensor, MaskGeometry]:
+    height, width = pixels.shape[-2:]
+    scale = square / max(height, width)
+    resized = int(height * scale + 0.5), int(width * scale + 0.5)
+    if resized != (height, width):
+        pixels = F.interpolate(pixels, resized, mode="bilinear", antialias=True)
+    mean = pixels.new_tensor(SAM_PIXEL_MEAN).view(3, 1, 1) / 255
+    std = pixels.new_tensor(SAM_PIXEL_STD).view(3, 1, 1) / 255
+    padding = (0, square - resized[1], 0, square - resized[0])
+    return F.pad((pixels - mean) / std, padding), MaskGeometry((height, width), resized, square)
+
+
+def _clip_pixels(pixels: torch.Tensor, config: LisaConfig) -> torch.Tensor:
+    """As `clip_input` with the view `pad`: the whole picture in the middle of a square."""
+    height, width = pixels.shape[-2:]
+    size = config.clip_preprocessing.crop_size
+    scale = size / max(height, width)
+    resized = round(height * scale), round(width * scale)
+    pixels = F.interpolate(pixels, resized, mode="bicubic", antialias=True).clamp(0, 1)
+    mean = pixels.new_tensor(config.clip_preprocessing.image_mean).view(3, 1, 1)
+    std = pixels.new_tensor(config.clip_preprocessing.image_std).view(3, 1, 1)
+    top, left = (size - resized[0]) // 2, (size - resized[1]) // 2
+    # The mean colour is 0 after normalising.
+    return F.pad(
+        (pixels - mean) / std, (left, size - resized[1] - left, top, size - resized[0] - top)
+    )

@@ -1,0 +1,169 @@
+"""Scenes of the simulated camera on disk, with questions and answers, for the embedded model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from lisa_ros.sim.instructions import Question, ask
+from lisa_ros.sim.renderer import Renderer
+from lisa_ros.sim.scene import sample_scene
+from lisa_ros.sim.view import visible_objects
+
+_SHARD = 250  # scenes a file
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """What is rendered.
+
+    Attributes:
+        width, height: size of the pictures.
+        questions: about each scene, as many as it allows.
+        held_out: meshes and words that are kept for testing, instead of those for training.
+    """
+
+    width: int = 384
+    height: int = 288
+    questions: int = 10
+    held_out: bool = False
+
+    @property
+    def min_pixels(self) -> int:
+        """Fewest pixels of an object that is asked for: about 10 x 10 of a 384 x 288 picture."""
+        return self.width * self.height // 1100
+
+
+@dataclass(frozen=True)
+class Example:
+    """One scene.
+
+    Attributes:
+        rgb: uint8 (H, W, 3).
+        ids: uint8 (H, W), the instance at each pixel, 0 for the background.
+        classes, colours: names by instance number; a colour may be None.
+        questions: with their answers.
+    """
+
+    rgb: np.ndarray
+    ids: np.ndarray
+    classes: dict[int, str]
+    colours: dict[int, str | None]
+    questions: tuple[Question, ...]
+
+
+def render_example(renderer: Renderer, seed: int, settings: SceneSettings) -> Example:
+    """The scene of a seed and its questions."""
+    scene = sample_scene(seed, held_out_meshes=settings.held_out)
+    frame = renderer.render(scene)
+    view = visible_objects(frame.ids, frame.depth, scene.objects, settings.min_pixels)
+    questions = ask(
+        *view,
+        np.random.default_rng([seed, 1]),
+        count=settings.questions,
+        image_size=(settings.height, settings.width),
+        held_out=settings.held_out,
+    )
+    return Example(
+        frame.rgb,
+        frame.ids,
+        {item.instance: item.class_name for item in scene.objects},
+        {item.instance: item.colour for item in scene.objects},
+        tuple(questions),
+    )
+
+
+def render_scenes(
+    folder: Path, settings: SceneSettings, *, count: int, first_seed: int = 0, workers: int = 1
+) -> Iterator[int]:
+    """Render what is missing of `count` scenes; yields the number of scenes that are there.
+
+    An interrupted call is taken up again at the file that was not finished.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    known = folder / "settings.json"
+    wanted = {**asdict(settings), "first_seed": first_seed}
+    if known.is_file() and json.loads(known.read_text()) != wanted:
+        raise ValueError(f"{folder} holds scenes of other settings; remove it or name another")
+    known.write_text(json.dumps(wanted))
+    starts = [s for s in range(0, count, _SHARD) if not _words(folder, s).is_file()]
+    done = count - sum(min(_SHARD, count - s) for s in starts)
+    yield done
+    work = partial(_render_shard, folder, settings, first_seed)
+    # Not forked: an OpenGL context does not survive it.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for rendered in pool.map(work, starts, [min(_SHARD, count - s) for s in starts]):
+            done += rendered
+            yield done
+
+
+def _render_shard(
+    folder: Path, settings: SceneSettings, first_seed: int, start: int, count: int
+) -> int:
+    rgb = np.empty((count, settings.height, settings.width, 3), np.uint8)
+    ids = np.empty(rgb.shape[:3], np.uint8)
+    words = []
+    with Renderer(settings.width, settings.height) as renderer:
+        for i in range(count):
+            example = render_example(renderer, first_seed + start + i, settings)
+            rgb[i], ids[i] = example.rgb, example.ids
+            words.append(
+                {
+                    "classes": example.classes,
+                    "colours": example.colours,
+                    "questions": [asdict(question) for question in example.questions],
+                }
+            )
+    np.save(folder / f"rgb-{start:07d}.npy", rgb)
+    np.save(folder / f"ids-{start:07d}.npy", ids)
+    unfinished = _words(folder, start).with_suffix(".tmp")
+    unfinished.write_text(json.dumps(words))
+    unfinished.replace(_words(folder, start))  # last: says that the shard is whole
+    return count
+
+
+def _words(folder: Path, start: int) -> Path:
+    return folder / f"words-{start:07d}.json"
+
+
+class SceneSet(Sequence[Example]):
+    """Rendered scenes; pictures stay on disk until they are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._shards = []
+        for path in sorted(folder.glob("words-*.json")):
+            start = path.stem.removeprefix("words-")
+            self._shards.append(
+                (
+                    np.load(folder / f"rgb-{start}.npy", mmap_mode="r"),
+                    np.load(folder / f"ids-{start}.npy", mmap_mode="r"),
+                    json.loads(path.read_text()),
+                )
+            )
+        if not self._shards:
+            raise FileNotFoundError(f"{folder} holds no scenes; expected what render_scenes writes")
+        self._index = [(s, i) for s, shard in enumerate(self._shards) for i in range(len(shard[2]))]
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> Example:  # type: ignore[override]  # no slices
+        shard, i = self._index[index]
+        rgb, ids, words = self._shards[shard]
+        return Example(
+            rgb[i],
+            ids[i],
+            {int(k): v for k, v in words[i]["classes"].items()},
+            {int(k): v for k, v in words[i]["colours"].items()},
+            tuple(
+                Question(**{**question, "targets": tuple(question["targets"])})
+                for question in words[i]["questions"]
+            ),
+        )
