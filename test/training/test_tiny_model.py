@@ -1,13 +1,14 @@
 """The embedded model's recipe, in toy sizes: rendering, vocabulary, both stages, the checkpoint."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from small_recipe import small_recipe
 
-from lisa_ros.evaluation.metrics import MaskMetrics
+from lisa_ros.evaluation.generated import Case, score_answers
 from lisa_ros.model.conversation import INSTRUCTION_TEMPLATES
 from lisa_ros.model.preprocessing import clip_input, sam_input
 from lisa_ros.perception import Segmenter, Status
@@ -29,27 +30,64 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
+def scene_cases(folder: Path):
+    """Pictures of a scene set with what is asked about them."""
+    for example in SceneSet(folder):
+        cases = [
+            Case(
+                question.kind,
+                question.instruction,
+                np.isin(example.ids, question.targets) if question.wants_mask else None,
+                name=question.answer.split("[SEG]")[0].strip(),
+            )
+            for question in example.questions
+        ]
+        yield example.rgb, cases
+
+
 @pytest.mark.slow
 def test_eight_scenes_can_be_learned_by_heart(trained):
     segmenter = Segmenter.from_pretrained(trained / "model", device="cpu")
-    assert segmenter.precision == "fp32"
-    metrics, right_words, questions = MaskMetrics(), 0, 0
-    for example in SceneSet(trained / "scenes"):
-        segmenter.set_image(example.rgb)
-        for question in example.questions:
-            questions += 1
-            template = "explain" if question.wants_mask else "raw"
-            answer = segmenter.answer(question.instruction, template=template)
-            right_words += question.answer.split("[SEG]")[0].strip() in answer.text
-            if question.targets:
-                target = np.isin(example.ids, question.targets)
-                found = answer.mask if answer.mask is not None else np.zeros_like(target)
-                metrics.add(found, target)
-            elif question.wants_mask:
-                assert answer.status in (Status.NOT_FOUND, Status.FOUND)
-    assert metrics.count >= 8
-    assert metrics.giou > 0.8
-    assert right_words / questions > 0.8
+    scores = score_answers(segmenter, scene_cases(trained / "scenes"), template="mask")
+    assert scores.present.count >= 8
+    assert scores.present.giou > 0.8
+    assert scores.named / scores.to_name > 0.8
+    assert scores.falsely_refused == 0
+    assert scores.refused == scores.absent
+
+
+def test_scores_tell_refusals_from_misses():
+    class Refuses:
+        def set_image(self, image):
+            self.shape = image.shape[:2]
+
+        def answer(self, instruction, *, template):
+            found = instruction != "nothing"
+            mask = np.ones(self.shape, bool) if found else None
+            return SimpleNamespace(
+                status=Status.FOUND if found else Status.NOT_FOUND, mask=mask, text="The Mug."
+            )
+
+    half = np.zeros((4, 6), np.uint8)
+    half[:2] = 1
+    cases = [
+        Case("class", "all", half, "mug"),
+        Case("class", "nothing", half, "cap"),
+        Case("absent", "nothing", 0 * half),
+        Case("absent", "all", 0 * half),
+        Case("text", "all", None, "the mug"),
+    ]
+    scores = score_answers(Refuses(), [(np.zeros((4, 6, 3), np.uint8), cases)])
+    assert scores.as_dict() == {
+        "cases_present": 2,
+        "cases_absent": 2,
+        "giou": 0.25,
+        "ciou": 0.3333,
+        "falsely_refused": 0.5,
+        "giou_by_kind": {"class": 0.25},
+        "refused": 0.5,
+        "named": 0.6667,
+    }
 
 
 def test_rendering_goes_on_where_it_stopped(tmp_path):
