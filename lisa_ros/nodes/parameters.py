@@ -301,7 +301,7 @@ class NodeParameters:
         """Ranges and types are rclpy's business; what is left are the choices and what fits."""
         for parameter in parameters:
             spec = self._specs.get(parameter.name)
-            reason = "" if spec is None else _refusal(spec, parameter.value)
+            reason = "" if spec is None else why_refused(spec, parameter.value)
             if reason:
                 reason = f"{parameter.name}: {reason}"
                 return SetParametersResult(successful=False, reason=reason)
@@ -324,7 +324,7 @@ class NodeParameters:
         return ""
 
 
-def _refusal(spec: ParameterSpec, value: Any) -> str:
+def why_refused(spec: ParameterSpec, value: Any) -> str:
     """Why a parameter cannot have this value; empty if it can."""
     if spec.choices and value not in spec.choices:
         return (

@@ -9,7 +9,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 NODES = ROOT / "lisa_ros" / "nodes"
-PAGES = [ROOT / "docs" / name for name in ("node.md", "tethered.md", "cameras.md")]
+NAMES = ("node.md", "tethered.md", "cameras.md", "geometry.md", "planners.md", "install-robot.md")
+PAGES = [ROOT / "docs" / name for name in NAMES]
 PAGE = PAGES[0].read_text(encoding="utf-8")
 
 
