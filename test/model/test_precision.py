@@ -11,7 +11,9 @@ from lisa_ros.model.loading import empty_model
 from lisa_ros.model.precision import (
     Precision,
     available_bytes,
+    free_quantisation_tables,
     quantise_layers,
+    quantised_parameter,
     required_bytes,
 )
 
@@ -133,3 +135,16 @@ def test_quantised_layers_are_made_without_memory(first_golden, precision):
     model = empty_model(first_golden.model.config, first_golden.model.tokenizer)
     quantise_layers(model, Precision(precision))
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+def test_nothing_of_bitsandbytes_outlives_a_model():
+    """It keeps a table on the model's device for later models; on a GPU that is 1 kB for ever."""
+    functional = pytest.importorskip("bitsandbytes.functional")
+    weight = torch.randn(64, 64)
+    quantised_parameter(weight, Precision.NF4, torch.device("cpu"))
+    assert functional.name2qmap
+    free_quantisation_tables()
+    assert not functional.name2qmap
+    # The next model gets a new one.
+    quantised_parameter(weight, Precision.NF4, torch.device("cpu"))
+    assert functional.name2qmap
