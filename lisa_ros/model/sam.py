@@ -165,23 +165,10 @@ class MaskDecoder(modeling.MaskDecoder):
         tokens = torch.cat([output_tokens, sparse_prompt_embeddings], dim=1)
         image = (image_embeddings + dense_prompt_embeddings).expand(count, -1, -1, -1)
         states, image_states = self.transformer(image, image_pe.expand_as(image), tokens)
-        grid = image_states.transpose(1, 2).reshape(image.shape)
-        first, norm, activate, second, activate_again = self.output_upscaling
-        grid = activate(norm(_double(grid, first)))
-        grid = activate_again(_double(grid, second))  # (n, C / 8, 4g, 4g)
+        grid = self.output_upscaling(image_states.transpose(1, 2).reshape(image.shape))
         weights = self.output_hypernetworks_mlps[0](states[:, 1])  # (n, C / 8)
-        masks = torch.einsum("nc,nchw->nhw", weights, grid)
+        masks = torch.einsum("nc,nchw->nhw", weights, grid)  # grid: (n, C / 8, 4g, 4g)
         return masks[:, None], self.iou_prediction_head(states[:, 0])
-
-
-def _double(grid: torch.Tensor, layer: nn.ConvTranspose2d) -> torch.Tensor:
-    """A transposed convolution of kernel and stride 2, as one matrix product: faster on a CPU."""
-    n, _, height, width = grid.shape
-    weight = layer.weight  # (C, out, 2, 2)
-    out = grid.flatten(2).transpose(1, 2) @ weight.flatten(1)  # (n, h * w, out * 4)
-    out = out.view(n, height, width, weight.shape[1], 2, 2).permute(0, 3, 1, 4, 2, 5)
-    assert layer.bias is not None
-    return out.reshape(n, -1, 2 * height, 2 * width) + layer.bias[:, None, None]
 
 
 class SimilarityPrompt(nn.Module):
