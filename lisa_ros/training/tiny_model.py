@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,13 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
+from lisa_ros.evaluation.generated import Case, score_answers
 from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.tokenizer import LisaTokenizer
+from lisa_ros.perception import Segmenter
 from lisa_ros.sim.catalog import CLASS_NAMES, COLOURS
 from lisa_ros.sim.corpus import corpus
+from lisa_ros.sim.instructions import SEG
 from lisa_ros.training.batch import training_losses
 from lisa_ros.training.embedded import (
     EmbeddedSizes,
@@ -37,7 +40,7 @@ from lisa_ros.training.embedded import (
 from lisa_ros.training.encoders import EncoderStage
 from lisa_ros.training.loop import Loop, LoopSettings
 from lisa_ros.training.scene_batch import SceneBatch, make_scene_batch, to_device
-from lisa_ros.training.scene_set import SceneSet, SceneSettings, render_scenes
+from lisa_ros.training.scene_set import Example, SceneSet, SceneSettings, render_scenes
 
 # Seeds of test scenes start here; training scenes count up from 0.
 TEST_SEED = 1_000_000_000
@@ -49,6 +52,8 @@ class Recipe:
 
     Attributes:
         scenes: training scenes.
+        test_scenes: of each of two test sets, one with the meshes and words of training, one with
+            held-out ones.
         sentences: questions whose words make the vocabulary.
         images: scenes a batch.
         questions: about each scene of a batch.
@@ -59,6 +64,7 @@ class Recipe:
     sizes: EmbeddedSizes = field(default_factory=EmbeddedSizes)
     settings: SceneSettings = field(default_factory=SceneSettings)
     scenes: int = 80_000
+    test_scenes: int = 250
     sentences: int = 200_000
     images: int = 64
     questions: int = 3
@@ -152,7 +158,17 @@ def train(
     )
     loop.run(batches(2, recipe.steps), "everything")
     save_model(model, model_folder)
-    _write_card(model_folder / "card.json", recipe, device, time.monotonic() - started)
+    card: dict[str, Any] = {
+        "recipe": asdict(recipe),
+        "hardware": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
+        "torch": torch.__version__,
+        "hours_of_last_call": round((time.monotonic() - started) / 3600, 2),
+    }
+    segmenter = Segmenter.from_pretrained(model_folder, device=str(device))
+    for name, held_out in (("seen", False), ("held_out", True)):
+        card[name] = _score(segmenter, recipe, folder / f"test-{name}", held_out, workers)
+        say(f"{name}: {card[name]}")
+    (model_folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     return model_folder
 
 
@@ -165,14 +181,32 @@ def _is_encoder(name: str) -> bool:
     return name.startswith(("vision_tower.", "visual_model.image_encoder."))
 
 
-def _write_card(path: Path, recipe: Recipe, device: torch.device, seconds: float) -> None:
-    card: dict[str, Any] = {
-        "recipe": asdict(recipe),
-        "hardware": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
-        "hours_of_last_call": round(seconds / 3600, 2),
-        "torch": torch.__version__,
-    }
-    path.write_text(json.dumps(card, indent=2) + "\n")
+def _score(
+    segmenter: Segmenter, recipe: Recipe, folder: Path, held_out: bool, workers: int
+) -> dict[str, Any]:
+    """Free answers about scenes that training never saw, with its words or with held-out ones."""
+    settings = replace(recipe.settings, held_out=held_out)
+    first_seed = TEST_SEED + held_out * recipe.test_scenes
+    for _ in render_scenes(
+        folder, settings, count=recipe.test_scenes, first_seed=first_seed, workers=workers
+    ):
+        pass
+    return score_answers(segmenter, scene_cases(SceneSet(folder)), template="mask").as_dict()
+
+
+def scene_cases(scenes: Iterable[Example]) -> Iterator[tuple[np.ndarray, list[Case]]]:
+    """Pictures with what is asked about them; an answer should begin as the true one does."""
+    for example in scenes:
+        cases = [
+            Case(
+                question.kind,
+                question.instruction,
+                np.isin(example.ids, question.targets) if question.wants_mask else None,
+                name=question.answer.split(SEG)[0].strip(),
+            )
+            for question in example.questions
+        ]
+        yield example.rgb, cases
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ def small_recipe(**choices) -> Recipe:
         "sizes": SIZES,
         "settings": SceneSettings(width=128, height=96, questions=3),
         "scenes": 8,
+        "test_scenes": 4,
         "sentences": 3000,
         "images": 8,
         "questions": 3,

@@ -1,5 +1,6 @@
 """The embedded model's recipe, in toy sizes: rendering, vocabulary, both stages, the checkpoint."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from lisa_ros.sim.instructions import Question
 from lisa_ros.training.embedded import EmbeddedSizes, embedded_config, new_model, num_weights
 from lisa_ros.training.scene_batch import SceneBatch, as_turn, to_device, vary
 from lisa_ros.training.scene_set import SceneSet, render_scenes
-from lisa_ros.training.tiny_model import train
+from lisa_ros.training.tiny_model import scene_cases, train
 
 pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
 
@@ -30,30 +31,26 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
-def scene_cases(folder: Path):
-    """Pictures of a scene set with what is asked about them."""
-    for example in SceneSet(folder):
-        cases = [
-            Case(
-                question.kind,
-                question.instruction,
-                np.isin(example.ids, question.targets) if question.wants_mask else None,
-                name=question.answer.split("[SEG]")[0].strip(),
-            )
-            for question in example.questions
-        ]
-        yield example.rgb, cases
-
-
 @pytest.mark.slow
 def test_eight_scenes_can_be_learned_by_heart(trained):
     segmenter = Segmenter.from_pretrained(trained / "model", device="cpu")
-    scores = score_answers(segmenter, scene_cases(trained / "scenes"), template="mask")
+    scores = score_answers(segmenter, scene_cases(SceneSet(trained / "scenes")), template="mask")
     assert scores.present.count >= 8
     assert scores.present.giou > 0.8
     assert scores.named / scores.to_name > 0.8
     assert scores.falsely_refused == 0
     assert scores.refused == scores.absent
+
+
+def test_the_card_scores_scenes_that_were_not_learned(trained):
+    card = json.loads((trained / "model" / "card.json").read_text())
+    assert card["recipe"]["steps"] == 180
+    for name in ("seen", "held_out"):
+        assert card[name]["cases_present"] > 0
+        assert 0 <= card[name]["giou"] < 0.6  # eight scenes teach nothing about others
+    for name, held_out in (("seen", False), ("held_out", True)):
+        questions = [q for e in SceneSet(trained / f"test-{name}") for q in e.questions]
+        assert {q.held_out for q in questions} == {held_out}
 
 
 def test_scores_tell_refusals_from_misses():
