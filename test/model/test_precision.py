@@ -139,7 +139,9 @@ def test_quantised_layers_are_made_without_memory(first_golden, precision):
 
 def test_nothing_of_bitsandbytes_outlives_a_model():
     """It keeps a table on the model's device for later models; on a GPU that is 1 kB for ever."""
-    functional = pytest.importorskip("bitsandbytes.functional")
+    functional = pytest.importorskip(
+        "bitsandbytes.functional", reason="needs bitsandbytes, an optional dependency"
+    )
     weight = torch.randn(64, 64)
     quantised_parameter(weight, Precision.NF4, torch.device("cpu"))
     assert functional.name2qmap

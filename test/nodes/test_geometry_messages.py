@@ -130,7 +130,9 @@ def test_quaternions_and_matrices():
 
 
 def test_markers_take_the_place_of_all_earlier_ones():
-    msgs = pytest.importorskip("visualization_msgs.msg")
+    msgs = pytest.importorskip(
+        "visualization_msgs.msg", reason="visualization_msgs is not installed in this environment"
+    )
     from lisa_ros.nodes.geometry_messages import box_pose
     from lisa_ros.nodes.markers import marker_array
 
