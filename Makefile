@@ -29,11 +29,14 @@ lint: setup ## ruff, mypy and the layers of the packages
 format: setup ## let ruff mend what it can
 	@$(IN) ruff check --fix . && ruff format .
 
-demo: setup ## one question about one picture; the result lies in demo/
-	@$(IN) lisa segment test/golden/images/img0_landscape_320x240.png "Can you segment the red cup in this image?" --model test/golden/lisa-tiny --vision-tower test/golden/clip-vit-tiny-patch14 --sam-config test/golden/sam_config.json --save demo
+demo: setup ## a simulated camera, the perception node, five questions; pictures and clouds lie in demo/
+	@$(IN) python -m lisa_ros.nodes.demo
 
-tiny-model: setup ## train the small model from nothing into training/tiny-model: hours on a GPU, days on a CPU
-	@$(IN) python -m lisa_ros.training.tiny_model training/tiny-model
+# PyTorch's large buffers come and go each step; glibc would give each back to the kernel and ask for it anew.
+KEEP_MEMORY = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=67108864
+
+tiny-model: setup ## train the small model from nothing into training/tiny-model: two hours on two CPU cores
+	@$(IN) $(KEEP_MEMORY) python -m lisa_ros.training.tiny_model training/tiny-model
 
 lock: ## resolve requirements/*.txt anew, from pyproject.toml and requirements/*.in
 	@test -x build/uv/bin/uv || { python3 -m venv build/uv && build/uv/bin/pip install --quiet uv; }

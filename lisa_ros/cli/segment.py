@@ -36,7 +36,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="picture file (PNG, JPEG, ...)")
     parser.add_argument("instruction", metavar="INSTRUCTION", help="what to find, in plain words")
-    parser.add_argument("--model", metavar="DIR_OR_ID", help="checkpoint folder or hub id")
+    parser.add_argument(
+        "--model",
+        metavar="DIR_OR_ID",
+        help="checkpoint folder or hub id (default: the small model of this package)",
+    )
     add_model_options(parser)
     parser.add_argument(
         "--precision",

@@ -19,15 +19,15 @@ class Case:
     """One question with its truth.
 
     Attributes:
-        kind: a group that is scored alone.
+        groups: names of groups that are also scored alone.
         instruction: the user's words.
-        target: (H, W) of 0, 1 and 255 (ignored); None where words are the answer.
+        target: (H, W) of 0, 1 and 255 (ignored).
         name: words that name the object and must be in the answer; None if they do not matter.
     """
 
-    kind: str
+    groups: tuple[str, ...]
     instruction: str
-    target: np.ndarray | None
+    target: np.ndarray
     name: str | None = None
 
 
@@ -36,14 +36,14 @@ class GeneratedScores:
     """What free answers are worth.
 
     Attributes:
-        present: masks of all cases with something to find, and by kind.
+        present: masks of all cases with something to find, and of each group of them.
         refused: of the cases with nothing to find, how many got no mask.
         falsely_refused: of those with something to find, how many got none.
         named: of the answers that should name an object, how many did.
     """
 
     present: MaskMetrics = field(default_factory=MaskMetrics)
-    by_kind: dict[str, MaskMetrics] = field(default_factory=dict)
+    by_group: dict[str, MaskMetrics] = field(default_factory=dict)
     absent: int = 0
     refused: int = 0
     falsely_refused: int = 0
@@ -60,8 +60,8 @@ class GeneratedScores:
             values["giou"] = round(self.present.giou, 4)
             values["ciou"] = round(self.present.ciou, 4)
             values["falsely_refused"] = round(self.falsely_refused / self.present.count, 4)
-            values["giou_by_kind"] = {
-                kind: round(metrics.giou, 4) for kind, metrics in sorted(self.by_kind.items())
+            values["giou_by_group"] = {
+                group: round(metrics.giou, 4) for group, metrics in sorted(self.by_group.items())
             }
         if self.absent:
             values["refused"] = round(self.refused / self.absent, 4)
@@ -83,14 +83,14 @@ def score_answers(
     """
     scores = GeneratedScores()
     for image, cases in pictures:
+        if not cases:
+            continue
         segmenter.set_image(image)
-        for case in cases:
-            answer = segmenter.answer(case.instruction, template=template)
+        answers = segmenter.answer_batch([c.instruction for c in cases], template=template)
+        for case, answer in zip(cases, answers, strict=True):
             if case.name is not None:
                 scores.to_name += 1
                 scores.named += case.name.lower() in answer.text.lower()
-            if case.target is None:
-                continue
             is_refusal = answer.status is not Status.FOUND
             if not (case.target == 1).any():
                 scores.absent += 1
@@ -98,6 +98,7 @@ def score_answers(
                 continue
             mask = answer.mask if answer.mask is not None else np.zeros(case.target.shape, bool)
             scores.present.add(mask, case.target)
-            scores.by_kind.setdefault(case.kind, MaskMetrics()).add(mask, case.target)
+            for group in case.groups:
+                scores.by_group.setdefault(group, MaskMetrics()).add(mask, case.target)
             scores.falsely_refused += is_refusal
     return scores

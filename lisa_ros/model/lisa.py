@@ -70,7 +70,8 @@ class Sequences:
 
     Attributes:
         embeddings: (B, T, hidden), T = longest prompt + num_image_tokens - 1.
-        attention_mask: (B, T) bool, or None where every position counts.
+        attention_mask: (B, T) bool, or None where every position counts; (B, 1, T, T) where it
+            depends on the position that looks.
         position_ids: (B, T) int64.
     """
 
@@ -81,17 +82,22 @@ class Sequences:
 
 @dataclass
 class LisaOutput:
-    """What `Lisa.forward` gives for B conversations whose answers are known.
+    """What `Lisa.forward` gives for B rows of words whose answers are known.
 
     Attributes:
         hidden_states: (B, T, hidden) after the language model's final norm.
-        logits: (B, T, vocab).
-        seg_embeddings: for each conversation the prompts for SAM, (n, out_dim), n >= 0.
+        seg_embeddings: for each row the prompts for SAM, (n, out_dim), n >= 0.
+        lm_head: from states to logits.
     """
 
     hidden_states: torch.Tensor
-    logits: torch.Tensor
     seg_embeddings: list[torch.Tensor]
+    lm_head: Callable[[torch.Tensor], torch.Tensor]
+
+    @cached_property
+    def logits(self) -> torch.Tensor:
+        """(B, T, vocab) of all positions; training needs those of the answers alone."""
+        return self.lm_head(self.hidden_states)
 
 
 class Lisa(nn.Module):
@@ -239,15 +245,23 @@ class Lisa(nn.Module):
         return torch.from_numpy(array).to(self.device)
 
     def forward(
-        self, conversations: Sequence[Sequence[int]], image_tokens: torch.Tensor
+        self,
+        conversations: Sequence[Sequence[int]],
+        image_tokens: torch.Tensor,
+        branches: Sequence[Sequence[int]] | None = None,
     ) -> LisaOutput:
         """Read whole conversations (teacher forcing), as training and `forced` evaluation do.
 
         Args:
             conversations: ids of B conversations, answers included.
             image_tokens: (1 or B, num_image_tokens, hidden) of `encode_clip`.
+            branches: where a row holds several conversations about its image, for each id the
+                conversation that it belongs to, 1, 2, ..., and 0 for the beginning that they
+                share, up to the image.  The results are those of reading each by itself.
         """
         sequences = self.embed(conversations, image_tokens, pad="right")
+        if branches is not None:
+            sequences = self._branch(sequences, branches, image_tokens.shape[1])
         hidden = self.language_model.model(
             inputs_embeds=sequences.embeddings,
             attention_mask=sequences.attention_mask,
@@ -264,7 +278,30 @@ class Lisa(nn.Module):
         rows = self._put(np.repeat(np.arange(len(at)), counts))
         columns = self._put(np.array([j for positions in at for j in positions], np.int64))
         seg_embeddings = self.seg_embedding(hidden[rows, columns]).split(counts)
-        return LisaOutput(hidden, self.language_model.lm_head(hidden), list(seg_embeddings))
+        return LisaOutput(hidden, list(seg_embeddings), self.language_model.lm_head)
+
+    def _branch(
+        self, sequences: Sequences, branches: Sequence[Sequence[int]], count: int
+    ) -> Sequences:
+        """Hide the conversations of a row from each other, and let all begin at the image."""
+        size, length = sequences.embeddings.shape[:2]
+        branch = np.full((size, length), -1)  # -1: padding
+        position_ids = np.zeros((size, length), np.int64)
+        for row, of_id in enumerate(branches):
+            end = len(of_id) + count - 1
+            shared = end - np.count_nonzero(of_id)
+            branch[row, :shared] = 0
+            branch[row, shared:end] = of_id[len(of_id) - (end - shared) :]
+            position_ids[row] = np.arange(length)
+            for k in range(1, max(of_id) + 1):
+                (at,) = np.nonzero(branch[row] == k)
+                position_ids[row, at] = shared + np.arange(len(at))
+        of_key, of_query = branch[:, None, :], branch[:, :, None]
+        mask = self._put(np.tril((of_key == of_query) | (of_key == 0)))
+        if sequences.attention_mask is not None:
+            # Padding looks at padding, since attention to nothing would be NaN.
+            mask = mask & (sequences.attention_mask[:, None, :] | self._put(of_query == -1))
+        return Sequences(sequences.embeddings, mask[:, None], self._put(position_ids))
 
     def seg_embedding(self, states: torch.Tensor) -> torch.Tensor:
         """States (n, hidden) that predict `[SEG]` to prompts (n, out_dim) for SAM."""

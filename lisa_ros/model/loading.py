@@ -26,6 +26,9 @@ from lisa_ros.model.precision import (
 from lisa_ros.model.tokenizer import LisaTokenizer
 from lisa_ros.model.weights import release_pages
 
+# A small model, trained by this repository (`make tiny-model`); its README.md says what it knows.
+EMBEDDED_MODEL = Path(__file__).with_name("embedded")
+
 
 def load(
     source: str | Path,

@@ -5,63 +5,22 @@ config/perception.yaml repeats the table for users; a test holds the two togethe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from lisa_ros.model.conversation import CONVERSATIONS, INSTRUCTION_TEMPLATES
 from lisa_ros.model.precision import Precision
 from lisa_ros.nodes.lifting import LiftSettings
+from lisa_ros.nodes.parameter_table import ParameterSpec, ParameterTable
 from lisa_ros.nodes.transforms import why_unavailable
 from lisa_ros.nodes.worker import WorkerSettings
 from lisa_ros.perception.depth import GeometryError
 from lisa_ros.perception.follow import FollowLimits
 from lisa_ros.perception.objects import GeometrySettings
-
-
-@dataclass(frozen=True)
-class ParameterSpec:
-    """One parameter.
-
-    Attributes:
-        choices: allowed strings; empty for any.
-        bounds: (least, largest) number, or None.
-        read_only: set at start only.
-        refusal: why a value cannot be used, empty if it can; None if there is nothing to check.
-    """
-
-    name: str
-    default: Any
-    description: str
-    choices: tuple[str, ...] = ()
-    bounds: tuple[float, float] | None = None
-    read_only: bool = False
-    refusal: Callable[[Any], str] | None = None
-
-    def descriptor(self) -> ParameterDescriptor:
-        """The descriptor that `ros2 param describe` shows."""
-        descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only)
-        if self.choices:
-            named = ", ".join(choice or "'' (empty)" for choice in self.choices)
-            descriptor.additional_constraints = f"one of {named}"
-        if self.bounds is not None and isinstance(self.default, float):
-            least, largest = (float(bound) for bound in self.bounds)
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=least, to_value=largest, step=0.0)
-            ]
-        elif self.bounds is not None:
-            least, largest = (int(bound) for bound in self.bounds)
-            descriptor.integer_range = [IntegerRange(from_value=least, to_value=largest, step=1)]
-        return descriptor
 
 
 def _model_parameter(
@@ -74,7 +33,9 @@ _LIMITS = FollowLimits()
 _GEOMETRY = GeometrySettings()
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
-    _model_parameter("model", "", "checkpoint: hub id or folder"),
+    _model_parameter(
+        "model", "", "checkpoint: hub id or folder; empty: the small model of this package"
+    ),
     _model_parameter("vision_tower", "", "CLIP: hub id or folder; empty: the checkpoint's"),
     _model_parameter("sam_config", "", "JSON file with SAM's sizes; empty: from the weights"),
     _model_parameter(
@@ -257,18 +218,11 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
 )
 
 
-class NodeParameters:
-    """Declares the table on a node, refuses wrong values with a reason, and reads it."""
+class NodeParameters(ParameterTable):
+    """The table on a node."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
-        self._specs = {spec.name: spec for spec in PARAMETERS}
-        node.add_on_set_parameters_callback(self._check)
-        for spec in PARAMETERS:
-            node.declare_parameter(spec.name, spec.default, spec.descriptor())
-
-    def __getitem__(self, name: str) -> Any:
-        return self._node.get_parameter(name).value
+        super().__init__(node, PARAMETERS)
 
     def worker_settings(self) -> WorkerSettings:
         """The parameters that a question is answered by."""
@@ -297,18 +251,7 @@ class NodeParameters:
             ),
         )
 
-    def _check(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        """Ranges and types are rclpy's business; what is left are the choices and what fits."""
-        for parameter in parameters:
-            spec = self._specs.get(parameter.name)
-            reason = "" if spec is None else why_refused(spec, parameter.value)
-            if reason:
-                reason = f"{parameter.name}: {reason}"
-                return SetParametersResult(successful=False, reason=reason)
-        reason = self._refusal_of_depth_range(parameters)
-        return SetParametersResult(successful=not reason, reason=reason)
-
-    def _refusal_of_depth_range(self, parameters: Sequence[Parameter]) -> str:
+    def refusal_of_all(self, parameters: Sequence[Parameter]) -> str:
         """Why min_depth and max_depth do not fit together; empty if they do."""
         new = {parameter.name: parameter.value for parameter in parameters}
         limits = {}
@@ -322,12 +265,3 @@ class NodeParameters:
         except GeometryError as error:
             return str(error)
         return ""
-
-
-def why_refused(spec: ParameterSpec, value: Any) -> str:
-    """Why a parameter cannot have this value; empty if it can."""
-    if spec.choices and value not in spec.choices:
-        return (
-            f"expected one of {', '.join(repr(choice) for choice in spec.choices)}, got {value!r}"
-        )
-    return "" if spec.refusal is None else spec.refusal(value)

@@ -121,7 +121,9 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         """Load the model on the worker's thread."""
         self._diagnostics.state = "LOADING"
         started = time.monotonic()
-        self.get_logger().info(f"loading {self._settings['model'] or 'the embedded model'} ...")
+        self.get_logger().info(
+            f"loading {self._settings['model'] or 'the small model of this package'} ..."
+        )
         try:
             self._worker.load(self._make_segmenter)
         except Exception as error:

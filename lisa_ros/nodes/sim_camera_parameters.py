@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 
-from lisa_ros.nodes.parameters import ParameterSpec, why_refused
+from lisa_ros.nodes.parameter_table import ParameterSpec, ParameterTable
 
 SIM_CAMERA_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec("width", 640, "of the pictures [px]", bounds=(16, 4096), read_only=True),
@@ -46,23 +41,8 @@ SIM_CAMERA_PARAMETERS: tuple[ParameterSpec, ...] = (
 )
 
 
-class SimCameraParameters:
-    """Declares the table on a node, refuses wrong values with a reason, and reads it."""
+class SimCameraParameters(ParameterTable):
+    """The table on a node."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
-        self._specs = {spec.name: spec for spec in SIM_CAMERA_PARAMETERS}
-        node.add_on_set_parameters_callback(self._check)
-        for spec in SIM_CAMERA_PARAMETERS:
-            node.declare_parameter(spec.name, spec.default, spec.descriptor())
-
-    def __getitem__(self, name: str) -> Any:
-        return self._node.get_parameter(name).value
-
-    def _check(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        for parameter in parameters:
-            spec = self._specs.get(parameter.name)
-            reason = "" if spec is None else why_refused(spec, parameter.value)
-            if reason:
-                return SetParametersResult(successful=False, reason=f"{parameter.name}: {reason}")
-        return SetParametersResult(successful=True)
+        super().__init__(node, SIM_CAMERA_PARAMETERS)

@@ -1,6 +1,6 @@
 """`Segmenter`: the public face of the model.
 
-segmenter = Segmenter.from_pretrained("xinlai/LISA-7B-v1")
+segmenter = Segmenter.from_pretrained("xinlai/LISA-7B-v1")  # (): the small model of this package
 segmenter.set_image(rgb)
 answer = segmenter.answer("change the TV channel")
 """
@@ -26,7 +26,7 @@ from lisa_ros.model.conversation import (
     clean_explanation,
     conversation_pieces,
 )
-from lisa_ros.model.errors import CheckpointError, OutOfMemoryError, UsageError
+from lisa_ros.model.errors import OutOfMemoryError, UsageError
 from lisa_ros.model.generation import (
     EndEvent,
     EndReason,
@@ -39,7 +39,7 @@ from lisa_ros.model.generation import (
     generate,
 )
 from lisa_ros.model.lisa import ImageFeatures, Lisa
-from lisa_ros.model.loading import empty_model
+from lisa_ros.model.loading import EMBEDDED_MODEL, empty_model
 from lisa_ros.model.precision import Precision, required_bytes
 from lisa_ros.model.preprocessing import upscale_masks
 from lisa_ros.model.timing import StageTimer
@@ -99,13 +99,12 @@ class Segmenter:
         sam_config: str | Path | None = None,
         conversation: str | None = None,
     ) -> Segmenter:
-        """Load a model by hub id or folder; see `lisa_ros.model.load` for the arguments."""
-        if source is None:
-            raise CheckpointError(
-                "no model was given; expected a hub id such as xinlai/LISA-7B-v1, or a folder"
-            )
+        """Load a model by hub id or folder, by default the small one of this package.
+
+        See `lisa_ros.model.load` for the arguments and errors.
+        """
         model = load(
-            source,
+            EMBEDDED_MODEL if source is None else source,
             precision=precision,
             device=device,
             vision_tower=vision_tower,
@@ -114,7 +113,8 @@ class Segmenter:
         )
         if precision is None:
             precision = next(p.value for p in Precision if p.dtype == model.dtype)
-        return cls(model, model_id=str(source), precision=precision)
+        model_id = "lisa-tiny" if source is None else str(source)
+        return cls(model, model_id=model_id, precision=precision)
 
     def warm_up(self, max_new_tokens: int = 512) -> None:
         """Capture the CUDA graphs for answers of this length, so that no question waits for it.

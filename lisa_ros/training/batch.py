@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from lisa_ros.model.conversation import Turn, conversation_pieces
 from lisa_ros.model.lisa import Lisa, LisaOutput
 from lisa_ros.model.preprocessing import MaskGeometry, upscale_masks
-from lisa_ros.model.tokenizer import LisaTokenizer
-from lisa_ros.training.losses import IGNORE, Losses, LossWeights, mask_losses, word_loss
+from lisa_ros.model.tokenizer import IMAGE_TOKEN_INDEX, LisaTokenizer
+from lisa_ros.training.losses import IGNORE, Losses, LossWeights, mask_losses
 
 
 @dataclass(frozen=True)
@@ -78,43 +79,111 @@ class Batch:
     masks: Sequence[torch.Tensor]
 
 
-def read_batch(model: Lisa, batch: Batch) -> tuple[LisaOutput, torch.Tensor]:
-    """The language model's output for all conversations, and its loss (unweighted)."""
-    tokens = model.encode_clip(batch.clip_pixels)[list(batch.image_index)]
-    output = model([c.ids for c in batch.conversations], tokens)
+@dataclass(frozen=True)
+class Features:
+    """What both encoders make of a batch's images.
+
+    Attributes:
+        image_tokens: (B, num_image_tokens, hidden) of CLIP, projected.
+        sam_embeddings: (B, C, g, g).
+    """
+
+    image_tokens: torch.Tensor
+    sam_embeddings: torch.Tensor
+
+
+def encode_images(model: Lisa, batch: Batch) -> Features:
+    """Run both encoders."""
+    return Features(
+        model.encode_clip(batch.clip_pixels), model.visual_model.image_encoder(batch.sam_pixels)
+    )
+
+
+def read_batch(
+    model: Lisa, batch: Batch, image_tokens: torch.Tensor
+) -> tuple[LisaOutput, torch.Tensor]:
+    """The language model's output, a row an image, and the loss of its words (unweighted).
+
+    The conversations about an image share their beginning and the image, which are most of the
+    positions; they are read once.
+    """
+    rows: list[list[int]] = []
+    labels: list[list[int]] = []
+    branches: list[list[int]] = []
+    image_of_row: list[int] = []
+    for image, conversation in zip(batch.image_index, batch.conversations, strict=True):
+        start = conversation.ids.index(IMAGE_TOKEN_INDEX) + 1
+        if not image_of_row or image_of_row[-1] != image:
+            image_of_row.append(image)
+            rows.append(list(conversation.ids[:start]))
+            labels.append(list(conversation.labels[:start]))
+            branches.append([0] * start)
+        own = conversation.ids[start:]
+        rows[-1] += own
+        labels[-1] += conversation.labels[start:]
+        branches[-1] += [branches[-1][-1] + 1] * len(own)
+    output = model(rows, image_tokens[image_of_row], branches)
     # Labels move with their ids, behind the positions that the image takes.
-    labels = np.full(output.logits.shape[:2], IGNORE, np.int64)
-    shift = tokens.shape[1] - 1
-    for row, conversation in zip(labels, batch.conversations, strict=True):
-        row[shift : shift + len(conversation.labels)] = conversation.labels
-    return output, word_loss(output.logits, torch.from_numpy(labels).to(output.logits.device))
+    shift = image_tokens.shape[1] - 1
+    at = [
+        (row, shift + j, label)
+        for row, of_row in enumerate(labels)
+        for j, label in enumerate(of_row)
+        if label != IGNORE
+    ]
+    row, position, wanted = torch.tensor(at, device=image_tokens.device).unbind(1)
+    logits = output.lm_head(output.hidden_states[row, position - 1])
+    return output, F.cross_entropy(logits.float(), wanted)
 
 
-def training_losses(model: Lisa, batch: Batch, weights: LossWeights | None = None) -> Losses:
+def training_losses(
+    model: Lisa,
+    batch: Batch,
+    weights: LossWeights | None = None,
+    features: Features | None = None,
+) -> Losses:
     """The weighted losses of a batch.
+
+    Args:
+        features: of the batch's images, where they are known already.
 
     Raises:
         ValueError: an image has another number of masks than its conversations have `[SEG]`s.
     """
     weights = weights or LossWeights()
-    output, ce = read_batch(model, batch)
+    features = features or encode_images(model, batch)
+    output, ce = read_batch(model, batch, features.image_tokens)
     wanted = [0] * len(batch.geometry)
-    for image, prompts in zip(batch.image_index, output.seg_embeddings, strict=True):
-        wanted[image] += len(prompts)
+    images = dict.fromkeys(batch.image_index)  # those that are asked about, in their order
+    for image, prompts in zip(images, output.seg_embeddings, strict=True):
+        wanted[image] = len(prompts)
     for i, (count, target) in enumerate(zip(wanted, batch.masks, strict=True)):
         if count != len(target):
             raise ValueError(
                 f"image {i} of the batch: expected one mask for each [SEG] of its conversations "
                 f"({count}), got {len(target)}"
             )
-    embeddings = model.visual_model.image_encoder(batch.sam_pixels)
+    sam, embeddings = model.visual_model, features.sam_embeddings
     image_of_mask = torch.from_numpy(np.repeat(np.arange(len(wanted)), wanted)).to(model.device)
-    low_res_masks, _ = model.visual_model.decode(
-        embeddings[image_of_mask], torch.cat(list(output.seg_embeddings))
-    )
+    of_masks, prompts = embeddings[image_of_mask], torch.cat(list(output.seg_embeddings))
+    low_res_masks, _ = sam.decode(of_masks, prompts)
     logits, targets = _by_geometry(batch, low_res_masks.split(wanted))
     bce, dice = mask_losses(logits, targets)
-    return Losses(weights.ce * ce, weights.bce * bce, weights.dice * dice)
+    losses = Losses(weights.ce * ce, weights.bce * bce, weights.dice * dice)
+    if not model.config.sam.similarity_prompt:
+        return losses
+    coarse = torch.cat([_in_cells(masks, embeddings.shape[-1]) for masks in batch.masks])
+    bce, dice = mask_losses([sam.similarity_prompt(of_masks, prompts)], [coarse])
+    similarity = weights.bce * bce + weights.dice * dice
+    return replace(losses, similarity=weights.similarity * similarity)
+
+
+def _in_cells(masks: torch.Tensor, grid: int) -> torch.Tensor:
+    """Masks (n, H, W) as shares (n, grid, grid) of the cells of SAM's square."""
+    height, width = masks.shape[1:]
+    length = max(height, width)
+    square = F.pad(masks.float(), (0, length - width, 0, length - height))
+    return F.adaptive_avg_pool2d(square, grid)
 
 
 def _by_geometry(

@@ -31,7 +31,7 @@ class EmbeddedSizes:
     mlp: int = 512
     layers: int = 4
     heads: int = 4
-    clip_image: int = 288
+    clip_image: int = 256
     clip_patch: int = 16
     clip_width: int = 192
     clip_layers: int = 5

@@ -1,11 +1,15 @@
 """The embedded model's first stage: image encoders that know things, before any words.
 
-The published LISA starts from encoders that were trained on millions of pictures.  Here CLIP's
-tower learns class and colour at each patch, SAM's encoder the same at each cell, and SAM learns,
-as SAM did, to give the mask of whatever is under a point.
+The published LISA starts from encoders that were trained on millions of pictures, CLIP's beside
+their captions.  Here each patch of CLIP's tower, behind the projector, is drawn to the words of the
+class and colour that it shows, so that the language model finds picture and words in one space;
+SAM's encoder learns class and colour at each cell; and SAM learns, as SAM did, to give the mask of
+whatever is under a point.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from segment_anything.modeling import PromptEncoder
@@ -14,47 +18,58 @@ from torch.nn import functional as F
 
 from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.preprocessing import MaskGeometry, upscale_masks
-from lisa_ros.training.batch import Batch
+from lisa_ros.training.batch import Batch, Features, encode_images
 from lisa_ros.training.losses import mask_losses
 from lisa_ros.training.scene_batch import SceneBatch, to_device
 
-_POINTS = 4  # point prompts an image
+_POINTS = 2  # point prompts an image
+_SHARPNESS = 16.0  # of a softmax over cosines
 
 
 class EncoderStage(nn.Module):
-    """A model with the heads that this stage alone needs.
+    """A model with the heads that training alone needs.
 
     Args:
-        num_classes, num_colours: without background and without "no name".
+        class_names, colour_names: what patches and cells can show.
     """
 
-    def __init__(self, model: Lisa, num_classes: int, num_colours: int) -> None:
+    def __init__(
+        self, model: Lisa, class_names: Sequence[str], colour_names: Sequence[str]
+    ) -> None:
         super().__init__()
         self.model = model
-        self.num_classes = num_classes + 1
-        outputs = num_classes + num_colours + 2
-        self.clip_head = nn.Linear(model.config.clip.hidden_size, outputs)
-        self.sam_head = nn.Linear(model.config.sam.prompt_embed_dim, outputs)
+        self.num_classes = len(class_names) + 1
+        names = [*class_names, *colour_names]
+        ids = [model.tokenizer.encode([name])[1:] for name in names]  # without <s>
+        self._words = [torch.tensor(of_name) for of_name in ids]
+        self.background = nn.Parameter(torch.randn(1, model.config.llama.hidden_size) * 0.02)
+        self.sam_head = nn.Linear(model.config.sam.prompt_embed_dim, len(names) + 1)
 
     def losses(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
         """Named losses of a batch of scenes; its questions are not looked at."""
-        model = self.model
-        batch = to_device(scenes, model.config, model.device, varied=True)
-        patches = model.vision_tower(batch.clip_pixels)
-        embeddings = model.visual_model.image_encoder(batch.sam_pixels)
-        ids = scenes.ids.to(model.device)
-        # One id for each patch or cell: that of its middle.
-        side = int(patches.shape[1] ** 0.5)
-        in_clip = _centred(ids, side)
+        batch = to_device(scenes, self.model.config, self.model.device, varied=True)
+        features = encode_images(self.model, batch)
+        bce, dice = self._point_losses(features.sam_embeddings, scenes.ids, batch)
+        return {**self.dense_losses(features, scenes), "bce": 2 * bce, "dice": 0.5 * dice}
+
+    def dense_losses(self, features: Features, scenes: SceneBatch) -> dict[str, torch.Tensor]:
+        """How well both encoders know what each patch and cell shows: the thing at its middle."""
+        tokens, embeddings = features.image_tokens, features.sam_embeddings
+        ids = scenes.ids.to(tokens.device)
+        in_clip = _centred(ids, int(tokens.shape[1] ** 0.5))
         in_sam = _at_top_left(ids, embeddings.shape[-1])
-        bce, dice = self._point_losses(embeddings, ids, batch)
         cells = embeddings.flatten(2).transpose(1, 2)
         return {
-            "clip": self._dense_loss(self.clip_head(patches), in_clip, scenes),
+            "clip": self._dense_loss(self._likeness(tokens), in_clip, scenes),
             "sam": self._dense_loss(self.sam_head(cells), in_sam, scenes),
-            "bce": 2 * bce,
-            "dice": 0.5 * dice,
         }
+
+    def _likeness(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (B, N, 1 + names) of tokens (B, N, hidden), by the directions of the words."""
+        table = self.model.language_model.model.embed_tokens.weight
+        names = torch.stack([table[ids].mean(0) for ids in self._words])
+        names = F.normalize(torch.cat([self.background, names]), dim=-1)
+        return _SHARPNESS * F.normalize(tokens.float(), dim=-1) @ names.T
 
     def _dense_loss(
         self, logits: torch.Tensor, ids: torch.Tensor, scenes: SceneBatch
@@ -71,7 +86,7 @@ class EncoderStage(nn.Module):
         weight[0] = 0.1
         loss = F.cross_entropy(of_class.flatten(0, 1), classes.flatten(), weight=weight)
         if (colours > 0).any():
-            target = torch.where(colours > 0, colours, -100)
+            target = torch.where(colours > 0, colours - 1, -100)
             loss = loss + 0.5 * F.cross_entropy(
                 of_colour.flatten(0, 1), target.flatten(), ignore_index=-100
             )
@@ -82,6 +97,7 @@ class EncoderStage(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """SAM's own task: points on objects, and the masks of these objects."""
         sam, geometry = self.model.visual_model, batch.geometry[0]
+        ids = ids.to(embeddings.device)
         on_objects = (ids > 0).flatten(1).float() + 1e-9
         chosen = torch.multinomial(on_objects, _POINTS, replacement=True)  # (B, points)
         width = ids.shape[2]

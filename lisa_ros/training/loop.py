@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 BatchType = TypeVar("BatchType")
 
@@ -27,7 +29,7 @@ class LoopSettings:
         learning_rate: after the warm-up; from there it falls linearly to 0.
         accumulation: batches whose gradients make one step.
         max_gradient_norm: longer gradients are shortened to it.
-        autocast: compute matrix products in bf16.
+        bf16: compute matrix products in bf16.
         save_interval: seconds between two checkpoints.
     """
 
@@ -38,7 +40,7 @@ class LoopSettings:
     betas: tuple[float, float] = (0.9, 0.95)
     accumulation: int = 1
     max_gradient_norm: float = 1.0
-    autocast: bool = False
+    bf16: bool = False
     save_interval: float = 300.0
     seed: int = 0
 
@@ -135,7 +137,7 @@ class Loop:
         device = self._parameters[0].device.type
         for _ in range(settings.accumulation):
             batch = next(source)
-            with torch.autocast(device, torch.bfloat16, enabled=settings.autocast):
+            with bf16_products(device) if settings.bf16 else nullcontext():
                 losses = self._loss(batch)
             total = torch.stack(list(losses.values())).sum()
             if not math.isfinite(total.item()):
@@ -182,6 +184,31 @@ class Loop:
         torch.set_rng_state(state["random"])
         if state["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["random_cuda"])
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether a device computes matrix products in bf16 several times faster than in fp32."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def bf16_products(device: str) -> Iterator[None]:
+    """Matrix products in bf16, all else as it is."""
+    with torch.autocast(device, torch.bfloat16):
+        if device != "cpu":
+            yield
+            return
+        # On CPUs the fused attention's bf16 gradients take 2 to 6 times as long as plain products.
+        reduced = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced)
 
 
 def seed_everything(seed: int) -> None:

@@ -45,18 +45,6 @@ class Losses:
         return torch.stack(list(self.named().values())).sum()
 
 
-def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross entropy of each next word, mean over all learned words of the batch.
-
-    Args:
-        logits: (B, T, vocab).
-        labels: (B, T) int64 of the same positions, `IGNORE` where nothing is learned.
-    """
-    return F.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORE
-    )
-
-
 def mask_losses(
     logits: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:

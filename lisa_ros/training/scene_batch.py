@@ -146,7 +146,8 @@ def vary(pixels: torch.Tensor) -> torch.Tensor:
     pixels = (pixels - 0.5) * draw(0.8, 1.2) + 0.5
     soft = F.avg_pool2d(pixels, 3, stride=1, padding=1, count_include_pad=False)
     pixels = torch.lerp(pixels, soft, draw(-0.3, 1.0))
-    return (pixels + torch.randn_like(pixels) * draw(0.0, 0.04)).clamp(0, 1)
+    noise = torch.randn_like(pixels[:1])  # one for all, more or less of it
+    return (pixels + noise * draw(0.0, 0.04)).clamp(0, 1)
 
 
 def _sam_pixels(pixels: torch.Tensor, square: int) -> tuple[torch.Tensor, MaskGeometry]:

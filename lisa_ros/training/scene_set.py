@@ -32,7 +32,7 @@ class SceneSettings:
 
     width: int = 384
     height: int = 288
-    questions: int = 10
+    questions: int = 16
     held_out: bool = False
 
     @property

@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,12 @@ from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
 from lisa_ros.evaluation.generated import Case, score_answers
-from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.tokenizer import LisaTokenizer
 from lisa_ros.perception import Segmenter
 from lisa_ros.sim.catalog import CLASS_NAMES, COLOURS
 from lisa_ros.sim.corpus import corpus
-from lisa_ros.sim.instructions import SEG
-from lisa_ros.training.batch import training_losses
+from lisa_ros.sim.instructions import SEG, Question
+from lisa_ros.training.batch import encode_images, training_losses
 from lisa_ros.training.embedded import (
     EmbeddedSizes,
     embedded_config,
@@ -38,7 +37,7 @@ from lisa_ros.training.embedded import (
     train_tokenizer,
 )
 from lisa_ros.training.encoders import EncoderStage
-from lisa_ros.training.loop import Loop, LoopSettings
+from lisa_ros.training.loop import Loop, LoopSettings, bf16_is_fast
 from lisa_ros.training.scene_batch import SceneBatch, make_scene_batch, to_device
 from lisa_ros.training.scene_set import Example, SceneSet, SceneSettings, render_scenes
 
@@ -52,26 +51,29 @@ class Recipe:
 
     Attributes:
         scenes: training scenes.
-        test_scenes: of each of two test sets, one with the meshes and words of training, one with
-            held-out ones.
+        test_scenes, test_questions: of each of two test sets, one with the meshes and words of
+            training, one with held-out ones.
         sentences: questions whose words make the vocabulary.
         images: scenes a batch.
         questions: about each scene of a batch.
         encoder_steps, steps: optimiser steps of the two stages.
         encoder_rate: factor of the learning rate of both encoders in the second stage.
+        dense_weight: of the encoders' losses there.
     """
 
     sizes: EmbeddedSizes = field(default_factory=EmbeddedSizes)
     settings: SceneSettings = field(default_factory=SceneSettings)
-    scenes: int = 80_000
-    test_scenes: int = 250
+    scenes: int = 16_000
+    test_scenes: int = 150
+    test_questions: int = 10
     sentences: int = 200_000
-    images: int = 64
-    questions: int = 3
-    encoder_steps: int = 6_000
-    steps: int = 20_000
+    images: int = 8
+    questions: int = 8
+    encoder_steps: int = 3_200
+    steps: int = 2_400
     learning_rate: float = 8e-4
-    encoder_rate: float = 0.25
+    encoder_rate: float = 0.5
+    dense_weight: float = 0.3
     seed: int = 0
 
 
@@ -126,14 +128,17 @@ def train(
     tokenizer = LisaTokenizer.from_folder(model_folder)
     model = new_model(embedded_config(recipe.sizes), tokenizer, recipe.seed).to(device)
 
+    # On the CPU they would only take time from the training.
+    loaders = workers if device.type == "cuda" else 0
+
     def batches(stage: int, steps: int) -> Callable[[int], Iterable[SceneBatch]]:
         dataset = SceneBatches(scenes, recipe, model_folder, stage)
         return lambda first: DataLoader(
             dataset,
             batch_size=None,
             sampler=range(first, steps),
-            num_workers=workers,
-            multiprocessing_context="spawn" if workers else None,
+            num_workers=loaders,
+            multiprocessing_context="spawn" if loaders else None,
         )
 
     settings = LoopSettings(
@@ -141,17 +146,17 @@ def train(
         learning_rate=recipe.learning_rate,
         weight_decay=0.02,
         warmup_steps=min(300, recipe.encoder_steps // 10),
-        autocast=device.type == "cuda",
+        bf16=bf16_is_fast(device),
         seed=recipe.seed,
     )
-    stage = EncoderStage(model, len(CLASS_NAMES), len(COLOURS)).to(device)
+    stage = EncoderStage(model, CLASS_NAMES, tuple(COLOURS)).to(device)
     encoders = Loop(stage, stage.losses, folder / "encoders", settings)
     encoders.run(batches(1, recipe.encoder_steps), "encoders")
 
     settings = replace(settings, steps=recipe.steps, warmup_steps=min(300, recipe.steps // 10))
     loop = Loop(
-        model,
-        partial(_losses, model),
+        stage,
+        partial(_losses, stage, recipe.dense_weight),
         folder / "everything",
         settings,
         rate=lambda name: recipe.encoder_rate if _is_encoder(name) else 1.0,
@@ -166,47 +171,79 @@ def train(
     }
     segmenter = Segmenter.from_pretrained(model_folder, device=str(device))
     for name, held_out in (("seen", False), ("held_out", True)):
-        card[name] = _score(segmenter, recipe, folder / f"test-{name}", held_out, workers)
+        scenes = _test_scenes(recipe, folder / f"test-{name}", held_out, workers)
+        card[name] = score_answers(segmenter, scene_cases(scenes), template="mask").as_dict()
         say(f"{name}: {card[name]}")
+        if not held_out:  # how much of the score the words are worth
+            other = score_answers(segmenter, cases_of_others(scenes), template="mask")
+            card["giou_with_another_question"] = other.as_dict()["giou"]
     (model_folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     return model_folder
 
 
-def _losses(model: Lisa, scenes: SceneBatch) -> dict[str, torch.Tensor]:
+def _losses(
+    stage: EncoderStage, dense_weight: float, scenes: SceneBatch
+) -> dict[str, torch.Tensor]:
+    """LISA's losses; and the encoders shall not forget what they know."""
+    model = stage.model
     batch = to_device(scenes, model.config, model.device, varied=True)
-    return training_losses(model, batch).named()
+    features = encode_images(model, batch)
+    dense = stage.dense_losses(features, scenes)
+    return {
+        **training_losses(model, batch, features=features).named(),
+        **{name: dense_weight * loss for name, loss in dense.items()},
+    }
 
 
 def _is_encoder(name: str) -> bool:
-    return name.startswith(("vision_tower.", "visual_model.image_encoder."))
+    return name.startswith(("model.vision_tower.", "model.visual_model.image_encoder."))
 
 
-def _score(
-    segmenter: Segmenter, recipe: Recipe, folder: Path, held_out: bool, workers: int
-) -> dict[str, Any]:
-    """Free answers about scenes that training never saw, with its words or with held-out ones."""
-    settings = replace(recipe.settings, held_out=held_out)
+def _test_scenes(recipe: Recipe, folder: Path, held_out: bool, workers: int) -> SceneSet:
+    """Scenes that training never saw, with its meshes and words or with held-out ones."""
+    settings = replace(recipe.settings, held_out=held_out, questions=recipe.test_questions)
     first_seed = TEST_SEED + held_out * recipe.test_scenes
     for _ in render_scenes(
         folder, settings, count=recipe.test_scenes, first_seed=first_seed, workers=workers
     ):
         pass
-    return score_answers(segmenter, scene_cases(SceneSet(folder)), template="mask").as_dict()
+    return SceneSet(folder)
 
 
 def scene_cases(scenes: Iterable[Example]) -> Iterator[tuple[np.ndarray, list[Case]]]:
-    """Pictures with what is asked about them; an answer should begin as the true one does."""
+    """Pictures with what is asked about them; an answer should begin as the true one does.
+
+    Each case is of the groups of its question's kind and of its place: in the centre square, which
+    is all that the published models see of a picture, or outside.
+    """
     for example in scenes:
-        cases = [
-            Case(
-                question.kind,
-                question.instruction,
-                np.isin(example.ids, question.targets) if question.wants_mask else None,
-                name=question.answer.split(SEG)[0].strip(),
-            )
-            for question in example.questions
-        ]
-        yield example.rgb, cases
+        yield example.rgb, [_case(example, q) for q in example.questions if q.wants_mask]
+
+
+def cases_of_others(scenes: Sequence[Example]) -> Iterator[tuple[np.ndarray, list[Case]]]:
+    """The same pictures and masks, asked for with the questions about the next picture."""
+    following = [scenes[(i + 1) % len(scenes)] for i in range(len(scenes))]
+    for (rgb, cases), (_, others) in zip(scene_cases(scenes), scene_cases(following), strict=True):
+        present = [case for case in cases if case.target.any()]
+        yield (
+            rgb,
+            [
+                replace(case, instruction=other.instruction, name=None)
+                for case, other in zip(present, others, strict=False)
+            ],
+        )
+
+
+def _case(example: Example, question: Question) -> Case:
+    mask = np.isin(example.ids, question.targets)
+    if not question.targets:
+        return Case((question.kind,), question.instruction, mask)
+    height, width = mask.shape
+    columns = np.nonzero(mask)[1]
+    is_central = abs(columns.mean() - width / 2) < height / 2
+    place = "centre square" if is_central else "outside the centre square"
+    name = question.answer.split(SEG)[0].strip()
+    return Case((question.kind, place), question.instruction, mask, name)
 
 
 def main() -> None:

@@ -322,3 +322,35 @@ def test_memory_does_not_grow_with_the_number_of_answers(model, features, prompt
     for _ in range(3):
         list(generate(model, features, [prompts[0]], max_new_tokens=64))
     assert live_bytes() <= before
+
+
+def test_conversations_that_share_a_beginning_are_read_as_if_alone(model, features, prompts):
+    """Branches: another conversation of the row, <unk> in one and padding behind change nothing."""
+    start = prompts[0].index(-200) + 1
+    tails = [
+        prompts[0][start:],
+        [*prompts[1][start:-2], 0, *prompts[1][start:], model.tokenizer.seg_id],
+    ]
+    together = prompts[0][:start] + tails[0] + tails[1]
+    rows = [together, prompts[2]]
+    branches = [
+        [0] * start + [1] * len(tails[0]) + [2] * len(tails[1]),
+        [0] * start + [1] * (len(prompts[2]) - start),
+    ]
+    shared = start + features.image_tokens.shape[1] - 1
+    with torch.inference_mode():
+        got = model(rows, features.image_tokens, branches)
+        at = shared
+        for tail in tails:
+            want = model([[*prompts[0][:start], *tail]], features.image_tokens)
+            end = at + len(tail)
+            torch.testing.assert_close(
+                got.hidden_states[0, at:end], want.hidden_states[0, shared:], atol=5e-5, rtol=0
+            )
+            at = end
+        torch.testing.assert_close(got.seg_embeddings[0], want.seg_embeddings[0], atol=5e-5, rtol=0)
+        want = model([prompts[2]], features.image_tokens)
+        length = want.hidden_states.shape[1]
+        torch.testing.assert_close(
+            got.hidden_states[1, :length], want.hidden_states[0], atol=5e-5, rtol=0
+        )

@@ -48,6 +48,7 @@ def test_the_card_scores_scenes_that_were_not_learned(trained):
     for name in ("seen", "held_out"):
         assert card[name]["cases_present"] > 0
         assert 0 <= card[name]["giou"] < 0.6  # eight scenes teach nothing about others
+    assert card["giou_with_another_question"] < 0.6
     for name, held_out in (("seen", False), ("held_out", True)):
         questions = [q for e in SceneSet(trained / f"test-{name}") for q in e.questions]
         assert {q.held_out for q in questions} == {held_out}
@@ -58,7 +59,10 @@ def test_scores_tell_refusals_from_misses():
         def set_image(self, image):
             self.shape = image.shape[:2]
 
-        def answer(self, instruction, *, template):
+        def answer_batch(self, instructions, *, template):
+            return [self.answer(instruction) for instruction in instructions]
+
+        def answer(self, instruction):
             found = instruction != "nothing"
             mask = np.ones(self.shape, bool) if found else None
             return SimpleNamespace(
@@ -68,22 +72,22 @@ def test_scores_tell_refusals_from_misses():
     half = np.zeros((4, 6), np.uint8)
     half[:2] = 1
     cases = [
-        Case("class", "all", half, "mug"),
-        Case("class", "nothing", half, "cap"),
-        Case("absent", "nothing", 0 * half),
-        Case("absent", "all", 0 * half),
-        Case("text", "all", None, "the mug"),
+        Case(("class", "centre"), "all", half, "mug"),
+        Case(("class",), "nothing", half, "cap"),
+        Case(("absent",), "nothing", 0 * half),
+        Case(("absent",), "all", 0 * half),
     ]
-    scores = score_answers(Refuses(), [(np.zeros((4, 6, 3), np.uint8), cases)])
+    picture = np.zeros((4, 6, 3), np.uint8)
+    scores = score_answers(Refuses(), [(picture, cases), (picture, [])])
     assert scores.as_dict() == {
         "cases_present": 2,
         "cases_absent": 2,
         "giou": 0.25,
         "ciou": 0.3333,
         "falsely_refused": 0.5,
-        "giou_by_kind": {"class": 0.25},
+        "giou_by_group": {"centre": 0.5, "class": 0.25},
         "refused": 0.5,
-        "named": 0.6667,
+        "named": 0.5,
     }
 
 

@@ -1,0 +1,196 @@
+"""What the demo tells: words and positions on the terminal, pictures and clouds in a folder."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.markup import escape
+
+from lisa_ros.evaluation.metrics import overlap
+from lisa_ros.msg import Answer
+from lisa_ros.nodes.answer_messages import status_constant
+from lisa_ros.nodes.image_conversion import image_to_rgb
+from lisa_ros.perception import Status
+from lisa_ros.sim.instructions import Question
+
+_TILE = (480, 360)  # of the contact sheet, width and height
+_CAPTION = 96
+_COLUMNS = 3
+_STATUS = {status_constant(status): status.name for status in Status}
+_STAGES = {
+    "SAM": "image_encoder_time",
+    "CLIP": "vision_tower_time",
+    "words": "decode_time",
+    "mask": "mask_decoder_time",
+    "3D": "geometry_time",
+}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question with its answer and the truth.
+
+    Attributes:
+        overlay: uint8 (H, W, 3), the answer on its picture.
+        true_masks: (H, W) bool of each object that was asked for, in the order of the true answer.
+        true_centres: (3,) of each, the middle of its visible surface in the camera's frame.
+    """
+
+    question: Question
+    answer: Answer
+    overlay: np.ndarray
+    true_masks: Sequence[np.ndarray]
+    true_centres: Sequence[np.ndarray]
+
+    @property
+    def status(self) -> str:
+        """Name of the answer's status."""
+        return _STATUS[self.answer.status]
+
+    @property
+    def iou(self) -> float:
+        """Of all masks of the answer together with all objects that were asked for."""
+        shape = self.overlay.shape[:2]
+        found = np.zeros(shape, bool)
+        for item in self.answer.objects:
+            if item.area:
+                found |= image_to_rgb(item.mask)[..., 0] > 0
+        wanted = np.logical_or.reduce([np.zeros(shape, bool), *self.true_masks])
+        both, either = overlap(found, wanted)
+        return both / either if either else 1.0
+
+    def positions(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Centroid and truth of each object, (3,) in metres, where the answer names as many."""
+        objects = self.answer.objects
+        if len(objects) != len(self.true_centres):
+            return []
+        return [
+            (np.array([item.centroid.x, item.centroid.y, item.centroid.z]), truth)
+            for item, truth in zip(objects, self.true_centres, strict=True)
+            if item.has_geometry
+        ]
+
+
+class Report:
+    """Writes as the demo goes on.
+
+    Args:
+        folder: gets `1_overlay.png`, `1_object.ply`, ..., `contact_sheet.png` and `answers.json`.
+    """
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self._folder, self._console = folder, console
+        self._exchanges: list[Exchange] = []
+        for old in (*folder.glob("*_overlay.png"), *folder.glob("*_object.ply")):
+            old.unlink()
+
+    def scene(self, seed: int, names: Sequence[str]) -> None:
+        """A new scene is shown."""
+        self._console.print(f"\n[bold]scene {seed}[/]: {', '.join(names)}")
+
+    def exchange(self, exchange: Exchange) -> None:
+        """A question was answered."""
+        self._exchanges.append(exchange)
+        number, answer = len(self._exchanges), exchange.answer
+        say = self._console.print
+        say(f"\n{number}. [bold cyan]{escape(exchange.question.instruction)}[/]")
+        say(f"   {escape(answer.explanation or answer.message)}")
+        truth = exchange.question.answer.replace(" [SEG]", "")
+        say(f"   [bold]{exchange.status}[/], IoU {exchange.iou:.2f}; true answer: {escape(truth)}")
+        for found, true in exchange.positions():
+            off = np.linalg.norm(found - true) * 1000
+            say(f"   at {_metres(found)}; truly {_metres(true)}: {off:.0f} mm off")
+        stages = ", ".join(
+            f"{name} {getattr(answer, key) * 1e3:.0f}" for name, key in _STAGES.items()
+        )
+        say(f"   [dim]{answer.total_time * 1e3:.0f} ms: {stages}[/]")
+        Image.fromarray(exchange.overlay).save(self._folder / f"{number}_overlay.png")
+        if any(item.has_geometry for item in answer.objects):
+            write_ply(self._folder / f"{number}_object.ply", answer)
+
+    def finish(self) -> None:
+        """All questions were answered."""
+        contact_sheet(self._exchanges).save(self._folder / "contact_sheet.png")
+        values = [_values(exchange) for exchange in self._exchanges]
+        (self._folder / "answers.json").write_text(json.dumps(values, indent=2) + "\n")
+        self._console.print(f"\npictures, clouds and logs are in {self._folder}/")
+
+
+def contact_sheet(exchanges: Sequence[Exchange]) -> Image.Image:
+    """All overlays with the words below them."""
+    rows = -(-len(exchanges) // _COLUMNS)
+    width, height = _TILE[0], _TILE[1] + _CAPTION
+    sheet = Image.new("RGB", (_COLUMNS * width, rows * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, exchange in enumerate(exchanges):
+        x, y = i % _COLUMNS * width, i // _COLUMNS * height
+        sheet.paste(
+            Image.fromarray(exchange.overlay).resize(_TILE, Image.Resampling.LANCZOS), (x, y)
+        )
+        question, *words = [
+            textwrap.wrap(text, columns)
+            for text, columns in (
+                (f"“{exchange.question.instruction}”", 46),
+                (exchange.answer.explanation or exchange.status, 62),
+            )
+        ]
+        draw.multiline_text(
+            (x + 10, y + _TILE[1] + 6), "\n".join(question[:1]), "black", ImageFont.load_default(19)
+        )
+        draw.multiline_text(
+            (x + 10, y + _TILE[1] + 34),
+            "\n".join(words[0][:3]),
+            "#444444",
+            ImageFont.load_default(15),
+        )
+    return sheet
+
+
+def write_ply(path: Path, answer: Answer) -> None:
+    """The coloured points of all objects of an answer."""
+    import open3d
+
+    points, colours = [], []
+    for item in answer.objects:
+        if item.has_geometry:
+            rows = np.frombuffer(item.cloud.data, np.uint8).reshape(-1, item.cloud.point_step)
+            points.append(rows[:, :12].copy().view("<f4"))
+            colours.append(rows[:, 12:15][:, ::-1])  # stored as blue, green, red
+    cloud = open3d.geometry.PointCloud()
+    cloud.points = open3d.utility.Vector3dVector(np.concatenate(points).astype(float))
+    cloud.colors = open3d.utility.Vector3dVector(np.concatenate(colours) / 255)
+    open3d.io.write_point_cloud(str(path), cloud)
+
+
+def _values(exchange: Exchange) -> dict[str, Any]:
+    answer = exchange.answer
+    return {
+        "kind": exchange.question.kind,
+        "instruction": exchange.question.instruction,
+        "status": exchange.status,
+        "explanation": answer.explanation,
+        "true_answer": exchange.question.answer.replace(" [SEG]", ""),
+        "iou": round(exchange.iou, 4),
+        "positions": [
+            {
+                "found": found.round(4).tolist(),
+                "true": true.round(4).tolist(),
+                "error": round(float(np.linalg.norm(found - true)), 4),
+            }
+            for found, true in exchange.positions()
+        ],
+        "seconds": round(answer.total_time, 4),
+        "model": answer.model,
+    }
+
+
+def _metres(xyz: np.ndarray) -> str:
+    return "({:.3f}, {:.3f}, {:.3f}) m".format(*xyz)
