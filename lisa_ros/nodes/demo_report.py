@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,12 @@ from lisa_ros.nodes.image_conversion import image_to_rgb
 from lisa_ros.perception import Status
 from lisa_ros.sim.instructions import Question
 
-_TILE = (480, 360)  # of the contact sheet, width and height
-_CAPTION = 96
+# Of the contact sheet, in pixels.
+_TILE = (480, 360)  # width and height of a picture
+_CAPTION = 130
+_GAP = 16
 _COLUMNS = 3
+_BOLD, _PLAIN = ImageFont.load_default(19), ImageFont.load_default(15)
 _STATUS = {status_constant(status): status.name for status in Status}
 _STAGES = {
     "SAM": "image_encoder_time",
@@ -125,33 +127,53 @@ class Report:
 
 
 def contact_sheet(exchanges: Sequence[Exchange]) -> Image.Image:
-    """All overlays with the words below them."""
-    rows = -(-len(exchanges) // _COLUMNS)
-    width, height = _TILE[0], _TILE[1] + _CAPTION
-    sheet = Image.new("RGB", (_COLUMNS * width, rows * height), "white")
+    """All overlays with the words below them, and in the last place what they sum up to."""
+    width, height = _TILE[0] + _GAP, _TILE[1] + _CAPTION
+    rows = len(exchanges) // _COLUMNS + 1
+    sheet = Image.new("RGB", (_COLUMNS * width + _GAP, rows * height + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    for i, exchange in enumerate(exchanges):
-        x, y = i % _COLUMNS * width, i // _COLUMNS * height
-        sheet.paste(
-            Image.fromarray(exchange.overlay).resize(_TILE, Image.Resampling.LANCZOS), (x, y)
-        )
-        question, *words = [
-            textwrap.wrap(text, columns)
-            for text, columns in (
-                (f"“{exchange.question.instruction}”", 46),
-                (exchange.answer.explanation or exchange.status, 62),
-            )
-        ]
-        draw.multiline_text(
-            (x + 10, y + _TILE[1] + 6), "\n".join(question[:1]), "black", ImageFont.load_default(19)
-        )
-        draw.multiline_text(
-            (x + 10, y + _TILE[1] + 34),
-            "\n".join(words[0][:3]),
-            "#444444",
-            ImageFont.load_default(15),
-        )
+    corners = [(_GAP + k % _COLUMNS * width, _GAP + k // _COLUMNS * height) for k in range(99)]
+    for (x, y), exchange in zip(corners, exchanges, strict=False):
+        picture = Image.fromarray(exchange.overlay).resize(_TILE, Image.Resampling.LANCZOS)
+        sheet.paste(picture, (x, y))
+        y += _TILE[1] + 6
+        question = _wrapped(f"“{exchange.question.instruction}”", _BOLD, _TILE[0], lines=2)
+        draw.multiline_text((x, y), question, "black", _BOLD)
+        y += 22 * (1 + question.count("\n")) + 4
+        words = exchange.answer.explanation or exchange.status
+        draw.multiline_text((x, y), _wrapped(words, _PLAIN, _TILE[0], lines=3), "#444444", _PLAIN)
+    x, y = corners[len(exchanges)]
+    draw.multiline_text((x + 20, y + 20), _summary(exchanges), "black", _BOLD, spacing=12)
     return sheet
+
+
+def _wrapped(text: str, font: Any, width: float, lines: int) -> str:
+    """Text in lines of at most `width` pixels; what does not fit ends in dots."""
+    done = [""]
+    for word in text.split():
+        longer = f"{done[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            done[-1] = longer
+        elif len(done) < lines:
+            done.append(word)
+        else:
+            done[-1] += " ..."
+            break
+    return "\n".join(done)
+
+
+def _summary(exchanges: Sequence[Exchange]) -> str:
+    errors = [
+        float(np.linalg.norm(found - true)) for e in exchanges for found, true in e.positions()
+    ]
+    times = [exchange.answer.total_time for exchange in exchanges]
+    lines = [
+        f"{exchanges[0].answer.model}, {exchanges[0].answer.precision}",
+        f"{np.median(times) * 1e3:.0f} ms an answer (median)",
+    ]
+    if errors:
+        lines.append(f"{np.median(errors) * 1e3:.0f} mm off in space (median)")
+    return "\n".join(lines)
 
 
 def write_ply(path: Path, answer: Answer) -> None:

@@ -45,7 +45,7 @@ class EncoderStage(nn.Module):
         self.background = nn.Parameter(torch.randn(1, model.config.llama.hidden_size) * 0.02)
         self.sam_head = nn.Linear(model.config.sam.prompt_embed_dim, len(names) + 1)
 
-    def losses(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
+    def forward(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
         """Named losses of a batch of scenes; its questions are not looked at."""
         batch = to_device(scenes, self.model.config, self.model.device, varied=True)
         features = encode_images(self.model, batch)

@@ -53,8 +53,8 @@ class Loop:
     """Trains the parameters of a module that want gradients, and resumes where it stopped.
 
     Args:
-        module: all that is trained, and all that a checkpoint holds.
-        loss: gives the named, weighted losses of a batch; their sum is minimised.
+        module: all that is trained, and all that a checkpoint holds; called with a batch it gives
+            the named, weighted losses, whose sum is minimised.
         folder: gets `last.pt` and TensorBoard's files; training goes on from a `last.pt` there.
         rate: factor of the learning rate of a parameter, by its name.
     """
@@ -62,14 +62,13 @@ class Loop:
     def __init__(
         self,
         module: nn.Module,
-        loss: Callable[[BatchType], Mapping[str, torch.Tensor]],
         folder: Path,
         settings: LoopSettings,
         *,
         rate: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
         self.step = 0
-        self._module, self._loss, self._folder, self._settings = module, loss, folder, settings
+        self._module, self._folder, self._settings = module, folder, settings
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
@@ -138,7 +137,7 @@ class Loop:
         for _ in range(settings.accumulation):
             batch = next(source)
             with bf16_products(device) if settings.bf16 else nullcontext():
-                losses = self._loss(batch)
+                losses: Mapping[str, torch.Tensor] = self._module(batch)
             total = torch.stack(list(losses.values())).sum()
             if not math.isfinite(total.item()):
                 named = {name: value.item() for name, value in losses.items()}

@@ -13,13 +13,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lisa_ros.evaluation.generated import Case, score_answers
@@ -150,13 +150,12 @@ def train(
         seed=recipe.seed,
     )
     stage = EncoderStage(model, CLASS_NAMES, tuple(COLOURS)).to(device)
-    encoders = Loop(stage, stage.losses, folder / "encoders", settings)
+    encoders = Loop(stage, folder / "encoders", settings)
     encoders.run(batches(1, recipe.encoder_steps), "encoders")
 
     settings = replace(settings, steps=recipe.steps, warmup_steps=min(300, recipe.steps // 10))
     loop = Loop(
-        stage,
-        partial(_losses, stage, recipe.dense_weight),
+        EverythingStage(stage, recipe.dense_weight),
         folder / "everything",
         settings,
         rate=lambda name: recipe.encoder_rate if _is_encoder(name) else 1.0,
@@ -181,22 +180,28 @@ def train(
     return model_folder
 
 
-def _losses(
-    stage: EncoderStage, dense_weight: float, scenes: SceneBatch
-) -> dict[str, torch.Tensor]:
+class EverythingStage(nn.Module):
     """LISA's losses; and the encoders shall not forget what they know."""
-    model = stage.model
-    batch = to_device(scenes, model.config, model.device, varied=True)
-    features = encode_images(model, batch)
-    dense = stage.dense_losses(features, scenes)
-    return {
-        **training_losses(model, batch, features=features).named(),
-        **{name: dense_weight * loss for name, loss in dense.items()},
-    }
+
+    def __init__(self, encoders: EncoderStage, dense_weight: float) -> None:
+        super().__init__()
+        self.encoders = encoders
+        self.dense_weight = dense_weight
+
+    def forward(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
+        """Named losses of a batch of scenes."""
+        model = self.encoders.model
+        batch = to_device(scenes, model.config, model.device, varied=True)
+        features = encode_images(model, batch)
+        dense = self.encoders.dense_losses(features, scenes)
+        return {
+            **training_losses(model, batch, features=features).named(),
+            **{name: self.dense_weight * loss for name, loss in dense.items()},
+        }
 
 
 def _is_encoder(name: str) -> bool:
-    return name.startswith(("model.vision_tower.", "model.visual_model.image_encoder."))
+    return ".vision_tower." in name or ".image_encoder." in name
 
 
 def _test_scenes(recipe: Recipe, folder: Path, held_out: bool, workers: int) -> SceneSet:
