@@ -1,0 +1,77 @@
+"""The demo as its user starts it: two processes more, five questions, files in a folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Child
+from PIL import Image
+
+if importlib.util.find_spec("mujoco") is None:
+    pytest.skip("MuJoCo is not installed", allow_module_level=True)
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+open3d = pytest.importorskip("open3d")
+
+pytestmark = pytest.mark.ros
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "demo"
+
+
+@pytest.fixture(scope="module")
+def shown(ros_domain, tmp_path_factory) -> Path:
+    """The folder that the demo wrote."""
+    folder = tmp_path_factory.mktemp("demo")
+    child = Child(SCRIPT, "--output", folder)
+    try:
+        child.wait_for("pictures, clouds and logs are in", timeout=180)
+        assert child.process.wait(20) == 0, child.output
+    finally:
+        child.stop()
+    return folder
+
+
+def test_five_questions_are_answered(shown):
+    answers = json.loads((shown / "answers.json").read_text())
+    assert len(answers) == 5
+    assert {answer["model"] for answer in answers} == {"lisa-tiny"}
+    assert all(answer["explanation"] for answer in answers)
+    absent = [answer["kind"].startswith("absent") for answer in answers]
+    assert sum(absent) == 1
+    for answer, is_absent in zip(answers, absent, strict=True):
+        assert answer["status"] == ("NOT_FOUND" if is_absent else "FOUND")
+        assert answer["iou"] > 0.5  # 1 for a refusal
+
+
+def test_positions_are_the_true_ones(shown):
+    answers = json.loads((shown / "answers.json").read_text())
+    errors = [p["error"] for a in answers if a["status"] == "FOUND" for p in a["positions"]]
+    assert len(errors) >= 4
+    assert np.median(errors) <= 0.01
+
+
+def test_pictures_and_clouds_are_there(shown):
+    answers = json.loads((shown / "answers.json").read_text())
+    for number, answer in enumerate(answers, 1):
+        overlay = np.asarray(Image.open(shown / f"{number}_overlay.png"))
+        assert overlay.shape == (480, 640, 3)
+        cloud = shown / f"{number}_object.ply"
+        assert cloud.is_file() == bool(answer["positions"])
+        if answer["positions"]:
+            points = np.asarray(open3d.io.read_point_cloud(str(cloud)).points)
+            found = np.array(answer["positions"][0]["found"])
+            assert np.linalg.norm(points - found, axis=1).min() < 0.02
+    first, second = (np.asarray(Image.open(shown / f"{k}_overlay.png")) for k in (1, 2))
+    assert (first != second).any()  # one scene, two answers
+    sheet = np.asarray(Image.open(shown / "contact_sheet.png"))
+    assert sheet.std() > 30
+
+
+def test_a_node_that_cannot_start_is_told(start_child, ros_domain, tmp_path):
+    child = start_child(SCRIPT, "--output", tmp_path, "--model", tmp_path / "nowhere")
+    assert child.process.wait(60) == 1
+    assert "perception_node has ended" in child.output
+    assert "nowhere" in child.output
