@@ -84,8 +84,7 @@ class _Following:
     question: Question
     follower: Follower
     frame: Frame
-    answer: Answer
-    lost_at: float | None = None  # monotonic time of the last question that did not find it
+    answer: Answer  # the last time it was asked
 
 
 class Worker:
@@ -451,7 +450,7 @@ class Worker:
     ) -> None:
         target = _first_object(answer)
         if question.follow and target is not None:
-            follower = Follower(segmenter, target, settings.follow)
+            follower = Follower(segmenter, target, time.monotonic(), settings.follow)
             self._following = _Following(question, follower, frame, answer)
 
     def _follow_safely(self, following: _Following) -> None:
@@ -474,38 +473,31 @@ class Worker:
         self._end(question, outcome)
 
     def _follow(self, question: Question, following: _Following, frame: Frame) -> Outcome:
-        assert self._segmenter is not None  # active, and the same thread unloads
-        settings = self._settings()
+        segmenter, settings = self._segmenter, self._settings()
+        assert segmenter is not None  # active, and the same thread unloads
         seconds: dict[str, float] = {}
         lift = self._locate(question, frame, settings)
-        failure = self._encode(self._segmenter, frame, seconds)
+        failure = self._encode(segmenter, frame, seconds)
         if failure is not None:
             return failure
-        step = following.follower.step()
-        answer = replace(
-            following.answer, objects=(step.object,), text="", explanation="", answer_ids=()
-        )
-        if step.doubt:
-            interval = settings.follow.reground_interval
-            lost_at = following.lost_at
-            if lost_at is not None and time.monotonic() - lost_at < interval:
-                wait = interval - (time.monotonic() - lost_at)
-                message = f"{step.doubt}; the question will be asked again in {wait:.1f} s"
-                return Outcome(Status.LOST, message, frame)
-            answer = self._ask(self._segmenter, question, frame, (), settings, seconds)
-            stopped = self._stopped(question, frame)
-            if stopped is not None:
-                return stopped
-            target = _first_object(answer)
-            if target is None:
-                following.lost_at = time.monotonic()
-                message = (
-                    f"{step.doubt}, and asking again did not find it; the question will be asked "
-                    f"again in {interval:g} s"
-                )
-                return Outcome(Status.LOST, message, frame)
-            following.follower.anchor(target)
-            following.answer, following.lost_at = answer, None
+        answers = []
+
+        def ask() -> SegmentedObject | None:
+            answers.append(self._ask(segmenter, question, frame, (), settings, seconds))
+            return _first_object(answers[-1])
+
+        step = following.follower.step(ask, time.monotonic())
+        stopped = self._stopped(question, frame) if answers else None
+        if stopped is not None:
+            return stopped
+        if step.object is None:
+            return Outcome(Status.LOST, step.message, frame)
+        if answers:
+            following.answer = answer = answers[-1]
+        else:
+            answer = replace(
+                following.answer, objects=(step.object,), text="", explanation="", answer_ids=()
+            )
         answer = replace(answer, status=Status.FOUND, message="")
         end = self._end_of(question, frame, answer, lift, seconds)
         seconds["total"] = question.age

@@ -7,7 +7,7 @@ trusted only as long as nothing about it jumps from one frame to the next.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,41 +40,73 @@ class FollowStep:
     """One frame of follow mode.
 
     Attributes:
-        object: the mask in this frame.
-        doubt: why the question should be asked again; empty when the object is followed.
+        object: the mask in this frame; None if the object is lost.
+        message: why it is lost, and when the question will be asked again.
     """
 
-    object: SegmentedObject
-    doubt: str = ""
+    object: SegmentedObject | None
+    message: str = ""
 
 
 class Follower:
-    """Follows one object through frames, from an answer on."""
+    """Follows one object through frames, from an answer on.
+
+    Times are seconds of any clock that does not jump.
+
+    Args:
+        segmenter: its current image is the one that was answered.
+        item: an object of the answer.
+        now: the time.
+    """
 
     def __init__(
-        self, segmenter: Segmenter, item: SegmentedObject, limits: FollowLimits | None = None
+        self,
+        segmenter: Segmenter,
+        item: SegmentedObject,
+        now: float,
+        limits: FollowLimits | None = None,
     ) -> None:
-        """Start from an object of an answer about the segmenter's current image."""
         self._segmenter = segmenter
         self._limits = limits or FollowLimits()
-        self.anchor(item)
+        self._lost_at: float | None = None  # when asking last did not find it
+        self._anchor(item, now)
 
-    def anchor(self, item: SegmentedObject) -> None:
+    def _anchor(self, item: SegmentedObject, now: float) -> None:
         """Take a fresh answer's object about the current image as the new reference."""
         self._embedding = item.embedding
         self._features = self._segmenter.pooled_features(item)
         self._previous = item
-        self._anchored_at = time.monotonic()
+        self._anchored_at, self._lost_at = now, None
 
-    def step(self) -> FollowStep:
-        """Find the object in the segmenter's current image."""
+    def step(self, ask: Callable[[], SegmentedObject | None], now: float) -> FollowStep:
+        """Find the object in the segmenter's current image.
+
+        Args:
+            ask: asks the question about that image, and gives the object of its answer; called
+                where the mask is doubtful, but not again for a while after it found nothing.
+            now: the time.
+        """
         item = self._segmenter.decode(self._embedding)
-        doubt = self._doubt(item)
+        doubt = self._doubt(item, now)
         if not doubt:
             self._previous = item
-        return FollowStep(item, doubt)
+            return FollowStep(item)
+        interval = self._limits.reground_interval
+        if self._lost_at is not None and now - self._lost_at < interval:
+            wait = interval - (now - self._lost_at)
+            return FollowStep(None, f"{doubt}; the question will be asked again in {wait:.1f} s")
+        target = ask()
+        if target is not None:
+            self._anchor(target, now)
+            return FollowStep(target)
+        self._lost_at = now
+        return FollowStep(
+            None,
+            f"{doubt}, and asking again did not find it; the question will be asked again in "
+            f"{interval:g} s",
+        )
 
-    def _doubt(self, item: SegmentedObject) -> str:
+    def _doubt(self, item: SegmentedObject, now: float) -> str:
         limits, previous = self._limits, self._previous
         if item.area == 0:
             return "the mask is empty"
@@ -94,7 +126,7 @@ class Follower:
         similarity = _cosine(self._features, self._segmenter.pooled_features(item))
         if similarity < limits.min_similarity:
             return f"what is under the mask looks different (cosine {similarity:.2f})"
-        if time.monotonic() - self._anchored_at > limits.reground_interval:
+        if now - self._anchored_at > limits.reground_interval:
             return f"{limits.reground_interval:.1f} s have passed"
         return ""
 
