@@ -1,0 +1,230 @@
+"""Referring expressions: refCLEF, refCOCO, refCOCO+, refCOCOg and gRefCOCO.
+
+In the layout of the original release (github.com/lichengunc/refer), below one folder:
+
+    refcoco/refs(unc).p, refcoco/instances.json        (refclef, refcoco+, refcocog(umd) alike)
+    grefcoco/grefs(unc).json, grefcoco/instances.json
+    images/mscoco/images/train2014/*.jpg, images/saiapr_tc-12/
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lisa_ros.data.coco_masks import SegmentationError, segmentation_to_mask
+from lisa_ros.data.draws import draw
+from lisa_ros.data.files import need_folder, read_json, read_picture
+from lisa_ros.data.plain_pickle import read_plain_pickle
+from lisa_ros.data.samples import BadSampleError, DataError, Sample, Target
+
+SPLIT_BY = {  # who split it, as published
+    "refclef": "unc",
+    "refcoco": "unc",
+    "refcoco+": "unc",
+    "refcocog": "umd",
+    "grefcoco": "unc",
+}
+NO_TARGET = -1  # the annotation of a phrase that nothing in the picture answers to (gRefCOCO)
+
+logger = logging.getLogger(__name__)
+
+
+def open_referring(
+    folder: str | Path, name: str, split: str, split_by: str | None = None
+) -> Referring:
+    """Open one split of a data set.
+
+    Args:
+        folder: `refer_seg` of a data folder; see this module.
+        name: a key of `SPLIT_BY`.
+        split: train, val, test, testA, testB (refCLEF: testC too), as far as the data set has it.
+        split_by: who split it, if not as published; "google" or "umd" for refCOCOg.
+
+    Raises:
+        DataError: the name or split is unknown, or a file is missing, broken or contradicts itself.
+    """
+    if name not in SPLIT_BY:
+        raise DataError(f"no referring data set {name!r}; there are {', '.join(SPLIT_BY)}")
+    folder = Path(folder)
+    own = need_folder(folder / name, f"{name} in the layout of lichengunc/refer")
+    pictures = "saiapr_tc-12" if name == "refclef" else "mscoco/images/train2014"
+    images = need_folder(folder / "images" / pictures, f"the pictures of {name}")
+    refs_file = _refs_file(own, name, split_by or SPLIT_BY[name])
+    instances_file = own / "instances.json"
+    read = read_json if refs_file.suffix == ".json" else read_plain_pickle
+    try:
+        instances = read_json(instances_file)
+        return Referring(
+            name=f"refer_seg/{name}/{split}",
+            instances_file=instances_file,
+            pictures=_pictures(
+                _by_id(read(refs_file), "ref_id", refs_file),
+                _by_id(instances["images"], "id", instances_file),
+                split,
+                refs_file,
+                images,
+            ),
+            annotations=_by_id(instances["annotations"], "id", instances_file),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{refs_file} and instances.json are not as released: {type(error).__name__} {error}; "
+            "take the data set's original files"
+        ) from None
+
+
+@dataclass
+class Picture:
+    """A picture and what is said about it.
+
+    Attributes:
+        size: (H, W) by the annotations.
+        phrases: text and annotations of each expression, in the order of the references.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    phrases: list[tuple[str, tuple[int | str, ...]]] = field(default_factory=list)
+
+
+class Referring:
+    """Pictures with referring expressions; implements `DataSet`.
+
+    `read(index, None)` gives every expression about the picture in the order of the published
+    evaluation: references as in their file, and the sentences of each.  Texts are in lower case
+    without outer spaces.  An expression of gRefCOCO may have several objects (united) or none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        instances_file: Path,
+        pictures: Sequence[Picture],
+        annotations: Mapping[int | str, Mapping[str, Any]],
+    ) -> None:
+        self.name = name
+        self._instances_file = instances_file
+        self._pictures = pictures
+        wanted = {key for picture in pictures for _, keys in picture.phrases for key in keys}
+        self._segmentations = {
+            key: annotation.get("segmentation")
+            for key, annotation in annotations.items()
+            if key in wanted
+        }
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def read(self, index: int, rng: np.random.Generator | None = None) -> Sample:
+        """One picture with its expressions; see `DataSet`."""
+        picture = self._pictures[index]
+        image = read_picture(picture.path)
+        if image.shape[:2] != picture.size:
+            height, width = picture.size
+            raise BadSampleError(
+                f"{picture.path} has {image.shape[1]} x {image.shape[0]} pixels, but its masks in "
+                f"{self._instances_file} have {width} x {height}; take the original picture"
+            )
+        masks: dict[tuple[int | str, ...], np.ndarray] = {}
+        targets = []
+        for text, keys in draw(picture.phrases, rng):
+            if keys not in masks:
+                masks[keys] = self._mask(keys, picture)
+            targets.append(Target(text, is_sentence=False, mask=masks[keys]))
+        return Sample(picture.path, image, tuple(targets))
+
+    def _mask(self, keys: tuple[int | str, ...], picture: Picture) -> np.ndarray:
+        mask = np.zeros(picture.size, np.uint8)
+        for key in keys:
+            where = f"{self._instances_file}: annotation {key} of {picture.path.name}"
+            if key not in self._segmentations:
+                raise BadSampleError(f"{where} is missing; take the data set's original file")
+            try:
+                mask |= segmentation_to_mask(self._segmentations[key], *picture.size)
+            except SegmentationError as error:
+                raise BadSampleError(f"{where} {error}; mend or remove it") from None
+        return mask
+
+
+def _pictures(
+    refs: Mapping[int | str, Any],
+    infos: Mapping[int | str, Any],
+    split: str,
+    refs_file: Path,
+    images: Path,
+) -> list[Picture]:
+    """The pictures of a split in the order of their first reference."""
+    chosen = [ref for ref in refs.values() if _in_split(ref["split"], split)]
+    if not chosen:
+        known = ", ".join(sorted({ref["split"] for ref in refs.values()}))
+        raise DataError(f"{refs_file} has no split {split!r}; it has {known or 'no references'}")
+    pictures: dict[int | str, Picture] = {}
+    silent = []  # references without words, as in gRefCOCO's val
+    for ref in chosen:
+        key = ref["image_id"]
+        if key not in infos:
+            raise DataError(
+                f"{refs_file}: reference {ref['ref_id']} is about picture {key}, which is not in "
+                "instances.json; take both files from one release"
+            )
+        texts = [str(sentence["sent"]).strip().lower() for sentence in ref["sentences"]]
+        if not any(texts) or not all(texts):
+            silent.append(ref["ref_id"])
+        if any(texts) and key not in pictures:
+            info = infos[key]
+            size = int(info["height"]), int(info["width"])
+            pictures[key] = Picture(images / info["file_name"], size)
+        for text in filter(None, texts):
+            pictures[key].phrases.append((text, _annotation_ids(ref["ann_id"])))
+    if silent:
+        logger.warning(
+            "%s, split %s: left out the empty sentences of %d references, of which ref_id %s is "
+            "the first",
+            *(refs_file, split, len(silent), silent[0]),
+        )
+    return list(pictures.values())
+
+
+def _annotation_ids(value: Any) -> tuple[int | str, ...]:
+    ids = value if isinstance(value, list) else [value]
+    return tuple(key for key in ids if key != NO_TARGET)
+
+
+def _in_split(of_ref: str, split: str) -> bool:
+    """Whether a reference belongs to a split; one of `testAB` belongs to testA and testB."""
+    if split == "test":
+        return of_ref.startswith("test")
+    if split in ("testA", "testB", "testC"):
+        return of_ref.startswith("test") and split[-1] in of_ref.removeprefix("test")
+    return of_ref == split
+
+
+def _by_id(records: Any, key: str, file: Path) -> dict[int | str, Any]:
+    """Records by their id; one that stands there twice counts once.
+
+    Raises:
+        DataError: two records of one id differ.
+    """
+    by_id: dict[int | str, Any] = {}
+    for record in records:
+        if by_id.setdefault(record[key], record) != record:
+            raise DataError(
+                f"{file}: two records have the {key} {record[key]!r} but differ; remove one of them"
+            )
+    return by_id
+
+
+def _refs_file(folder: Path, name: str, split_by: str) -> Path:
+    stem = f"{'grefs' if name == 'grefcoco' else 'refs'}({split_by})"
+    found = [folder / f"{stem}{suffix}" for suffix in (".p", ".json")]
+    for path in found:
+        if path.is_file():
+            return path
+    there = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
+    raise DataError(f"{folder} has no {stem}.p or {stem}.json; it has {there}")

@@ -1,0 +1,99 @@
+"""Polygons as the OpenCV of the published code draws them; the pictures here are OpenCV 4.10's."""
+
+import cv2
+import numpy as np
+import pytest
+
+from lisa_ros.data.polygons import polygon_region
+
+INSIDE = """
+............
+..##........
+..####......
+..######....
+..########..
+...######...
+...####.....
+...###......
+...#........
+............
+"""
+CROSSED = """
+............
+.##########.
+..########..
+...######...
+.....##.....
+.....##.....
+...######...
+..########..
+.##########.
+............
+"""
+BELOW = """
+..............
+..........#...
+.........#....
+........##....
+.......##.....
+......###.....
+.....###......
+....####......
+...####.......
+...####.......
+"""
+AROUND = """
+##########....
+.#########....
+..#########...
+...########...
+....#######...
+.....#######..
+......######..
+.......#####..
+........#####.
+........#####.
+"""
+
+
+@pytest.mark.parametrize(
+    ("points", "drawing"),
+    [
+        ([(2, 1), (9, 4), (3, 8)], INSIDE),
+        ([(1, 1), (10, 1), (1, 8), (10, 8)], CROSSED),
+        ([(6, 11), (2, 11), (10, 1)], BELOW),  # OpenCV 4.11 leaves out three pixels
+        ([(-2, 0), (1, 0), (13, 14), (8, -3)], AROUND),  # and here five
+    ],
+)
+def test_pixels_are_those_of_the_published_opencv(points, drawing):
+    want = np.array([[pixel == "#" for pixel in row] for row in drawing.split()])
+    got = polygon_region(np.array(points, np.int32), want.shape)
+    np.testing.assert_array_equal(got, want)
+
+
+def test_any_opencv_differs_at_the_border_only():
+    rng = np.random.default_rng(0)
+    differing = 0
+    for _ in range(200):
+        points = rng.integers(0, 40, (int(rng.integers(1, 9)), 2), dtype=np.int32)
+        got = polygon_region(points, (40, 60))
+        filled = np.zeros((40, 60), np.uint8)
+        cv2.fillPoly(filled, [points], 1)
+        border = np.zeros((40, 60), np.uint8)
+        cv2.polylines(border, [points], True, 1, 3)
+        assert not (got != (filled == 1))[border == 0].any()
+        differing += (got != (filled == 1)).sum()
+    assert differing < 200 * 10
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_points_and_lines_have_pixels(count):
+    points = np.array([(3, 2), (6, 2)], np.int32)[:count]
+    want = np.zeros((5, 9), bool)
+    want[2, 3 : 4 if count == 1 else 7] = True
+    np.testing.assert_array_equal(polygon_region(points, (5, 9)), want)
+
+
+def test_outside_there_is_nothing():
+    points = np.array([(60, 5), (90, 5), (90, 30)], np.int32)
+    assert not polygon_region(points, (40, 60)).any()
