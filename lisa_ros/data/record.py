@@ -1,0 +1,162 @@
+"""Samples in ReasonSeg's format from what a robot was asked.
+
+A mask gets in only through a person: an answer's mask that was looked at and accepted, or polygons
+drawn with labelme on the picture that `write_review` lays out.
+
+ReasonSeg stores outlines.  They keep every border pixel of a mask, but not its holes: a ring comes
+back as a disc.  `mask_to_shapes` says how well the outlines fit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lisa_ros.data.bag import RecordedQuestion
+from lisa_ros.data.files import need_package, read_json
+from lisa_ros.data.overlays import add_caption, draw_masks
+from lisa_ros.data.reason_seg import draw_mask
+from lisa_ros.data.samples import DataError
+
+POOR_FIT = 0.95  # IoU of outlines and mask below which a person is told
+
+
+@dataclass(frozen=True)
+class ReviewFiles:
+    """What a person looks at, or draws on.
+
+    Attributes:
+        picture: for labelme, which saves its JSON file beside it.
+        overlay: the picture with the answer's mask; None where there is none.
+    """
+
+    picture: Path
+    overlay: Path | None
+
+
+def write_review(folder: Path, question: RecordedQuestion) -> ReviewFiles:
+    """Lay out a question's picture, and its answer's mask drawn on it above the instruction."""
+    assert question.image is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / f"{question.number}.jpg"
+    _save_jpeg(picture, question.image)
+    if question.mask is None:
+        return ReviewFiles(picture, None)
+    overlay = folder / f"overlay_{question.number}.jpg"
+    drawn = draw_masks(question.image, [question.mask])
+    _save_jpeg(overlay, add_caption(drawn, f"{question.number}: {question.instruction}"))
+    return ReviewFiles(picture, overlay)
+
+
+def read_drawn(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """The shapes of labelme's files `<number>.json`, by the question's number.
+
+    Raises:
+        DataError: the folder or its files are missing, broken, or not named by a number.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; expected labelme's files 1.json, 2.json, ...")
+    drawn = {}
+    for path in sorted(folder.glob("*.json")):
+        content = read_json(path)
+        if not path.stem.isdigit():
+            raise DataError(f"{path} is not named by the number of a question, such as 3.json")
+        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+            raise DataError(f"{path} is no file of labelme: it has no list `shapes`")
+        drawn[int(path.stem)] = content["shapes"]
+    if not drawn:
+        raise DataError(f"{folder} holds no files of labelme; draw on its pictures and save there")
+    return drawn
+
+
+def accepted_shapes(question: RecordedQuestion) -> tuple[list[dict[str, Any]], float]:
+    """The outlines of an answer's mask that a person accepted, and how well they fit.
+
+    Raises:
+        DataError: there is no mask to accept.
+    """
+    if question.status != "FOUND" or question.mask is None:
+        raise DataError(
+            f"question {question.number} ended with {question.status} and has no mask to accept; "
+            "draw one with labelme"
+        )
+    return mask_to_shapes(question.mask)
+
+
+def mask_to_shapes(mask: np.ndarray) -> tuple[list[dict[str, Any]], float]:
+    """A mask's outer outlines as labelme stores polygons, and the IoU of these with the mask.
+
+    Args:
+        mask: uint8 (H, W) of 0 and 1.
+    """
+    cv2 = need_package("cv2", "headless")
+    outlines = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    shapes = []
+    for outline in outlines:
+        points = outline[:, 0].tolist()
+        points += points[-1:] * (3 - len(points))  # labelme opens no polygon of one or two points
+        shapes.append(_shape("target", points))
+    again = draw_mask(shapes, mask.shape) == 1
+    union = np.count_nonzero(again | (mask == 1))
+    fit = np.count_nonzero(again & (mask == 1)) / union if union else 1.0
+    return shapes, fit
+
+
+def write_sample(
+    folder: Path, stem: str, question: RecordedQuestion, shapes: Sequence[dict[str, Any]]
+) -> Path:
+    """Write `stem.jpg` and `stem.json`; labelme opens the pair, and keeps the text when it saves.
+
+    Returns:
+        The JSON file, written last and at once; an older one is replaced.
+
+    Raises:
+        DataError: a shape is no polygon on the picture, or nothing is marked.
+    """
+    assert question.image is not None
+    height, width = question.image.shape[:2]
+    path = folder / f"{stem}.json"
+    try:
+        mask = draw_mask(shapes, (height, width))
+    except ValueError as error:
+        raise DataError(f"question {question.number}: {error}") from None
+    if not (mask == 1).any():
+        raise DataError(f"question {question.number}: nothing is marked; draw what was asked for")
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_jpeg(folder / f"{stem}.jpg", question.image)
+    content = {
+        "version": "5.0.0",
+        "flags": {},
+        "text": [question.instruction],
+        "is_sentence": question.is_sentence,
+        "shapes": list(shapes),
+        "imagePath": f"{stem}.jpg",
+        "imageData": None,
+        "imageHeight": height,
+        "imageWidth": width,
+    }
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
+
+
+def _shape(label: str, points: list[list[int]]) -> dict[str, Any]:
+    return {
+        "label": label,
+        "points": points,
+        "group_id": None,
+        "shape_type": "polygon",
+        "flags": {},
+    }
+
+
+def _save_jpeg(path: Path, image: np.ndarray) -> None:
+    Image.fromarray(image).save(path, quality=95, subsampling=0)
