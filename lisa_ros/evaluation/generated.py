@@ -6,49 +6,18 @@ The published protocol (`forced`) puts `[SEG]` into the model's mouth and so can
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from lisa_ros.evaluation.metrics import MaskMetrics
-from lisa_ros.perception import Segmenter, Status
+from lisa_ros.evaluation.cases import Case
+from lisa_ros.evaluation.scores import Scores, compare
+from lisa_ros.perception import Segmenter
+
+__all__ = ["Case", "GeneratedScores", "score_answers"]
 
 
-@dataclass(frozen=True)
-class Case:
-    """One question with its truth.
-
-    Attributes:
-        groups: names of groups that are also scored alone.
-        instruction: the user's words.
-        target: (H, W) of 0, 1 and 255 (ignored).
-        name: words that name the object and must be in the answer; None if they do not matter.
-    """
-
-    groups: tuple[str, ...]
-    instruction: str
-    target: np.ndarray
-    name: str | None = None
-
-
-@dataclass
-class GeneratedScores:
-    """What free answers are worth.
-
-    Attributes:
-        present: masks of all cases with something to find, and of each group of them.
-        refused: of the cases with nothing to find, how many got no mask.
-        falsely_refused: of those with something to find, how many got none.
-        named: of the answers that should name an object, how many did.
-    """
-
-    present: MaskMetrics = field(default_factory=MaskMetrics)
-    by_group: dict[str, MaskMetrics] = field(default_factory=dict)
-    absent: int = 0
-    refused: int = 0
-    falsely_refused: int = 0
-    to_name: int = 0
-    named: int = 0
+class GeneratedScores(Scores):
+    """What free answers are worth; IoU is of the questions with something to find."""
 
     def as_dict(self) -> dict[str, float | int | dict[str, float]]:
         """Shares and means, rounded; a share of nothing is absent."""
@@ -59,14 +28,18 @@ class GeneratedScores:
         if self.present.count:
             values["giou"] = round(self.present.giou, 4)
             values["ciou"] = round(self.present.ciou, 4)
-            values["falsely_refused"] = round(self.falsely_refused / self.present.count, 4)
             values["giou_by_group"] = {
-                group: round(metrics.giou, 4) for group, metrics in sorted(self.by_group.items())
+                group: round(scores.present.giou, 4)
+                for group, scores in sorted(self.by_group.items())
+                if scores.present.count
             }
-        if self.absent:
-            values["refused"] = round(self.refused / self.absent, 4)
-        if self.to_name:
-            values["named"] = round(self.named / self.to_name, 4)
+        for name, share in (
+            ("refused", self.refusal_rate),
+            ("falsely_refused", self.false_refusal_rate),
+            ("named", self.naming_rate),
+        ):
+            if share is not None:
+                values[name] = round(share, 4)
         return values
 
 
@@ -88,17 +61,5 @@ def score_answers(
         segmenter.set_image(image)
         answers = segmenter.answer_batch([c.instruction for c in cases], template=template)
         for case, answer in zip(cases, answers, strict=True):
-            if case.name is not None:
-                scores.to_name += 1
-                scores.named += case.name.lower() in answer.text.lower()
-            is_refusal = answer.status is not Status.FOUND
-            if not (case.target == 1).any():
-                scores.absent += 1
-                scores.refused += is_refusal
-                continue
-            mask = answer.mask if answer.mask is not None else np.zeros(case.target.shape, bool)
-            scores.present.add(mask, case.target)
-            for group in case.groups:
-                scores.by_group.setdefault(group, MaskMetrics()).add(mask, case.target)
-            scores.falsely_refused += is_refusal
+            scores.add(compare(case, answer))
     return scores

@@ -31,13 +31,16 @@ class MaskMetrics:
         Raises:
             ValueError: the sizes differ.
         """
-        intersection, union = overlap(prediction, target)
-        iou = intersection / (union + 1e-5) if union else 1.0
+        return self.add_overlap(*overlap(prediction, target))
+
+    def add_overlap(self, intersection: int, union: int) -> float:
+        """Count one mask by its pixels (see `overlap`) and return its IoU."""
+        value = iou(intersection, union)
         self.intersection += intersection
         self.union += union
-        self.iou_sum += iou
+        self.iou_sum += value
         self.count += 1
-        return iou
+        return value
 
     @property
     def giou(self) -> float:
@@ -48,6 +51,11 @@ class MaskMetrics:
     def ciou(self) -> float:
         """Intersection over union of all masks' pixels together: large objects weigh more."""
         return self.intersection / (self.union + 1e-10)
+
+
+def iou(intersection: int, union: int) -> float:
+    """Intersection over union as published; 1 where rightly nothing was predicted."""
+    return intersection / (union + 1e-5) if union else 1.0
 
 
 def overlap(prediction: np.ndarray, target: np.ndarray) -> tuple[int, int]:
