@@ -289,7 +289,7 @@ class Lisa(nn.Module):
         position_ids = np.zeros((size, length), np.int64)
         for row, of_id in enumerate(branches):
             end = len(of_id) + count - 1
-            shared = end - np.count_nonzero(of_id)
+            shared = end - sum(k > 0 for k in of_id)
             branch[row, :shared] = 0
             branch[row, shared:end] = of_id[len(of_id) - (end - shared) :]
             position_ids[row] = np.arange(length)

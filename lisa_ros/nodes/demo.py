@@ -24,6 +24,7 @@ import numpy as np
 import rclpy
 from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -111,8 +112,8 @@ class Demo(Node):
             String, f"{CAMERA}/objects", lambda m: self._keep("scene", m), _LATCHED
         )
         self.create_subscription(Image, "/lisa/overlay", self._keep_overlay, _RELIABLE)
-        self._set_parameters = self.create_client(SetParameters, f"{CAMERA}/set_parameters")
-        self._ask = ActionClient(self, Ask, "/lisa/ask")
+        self._set_parameters: Client = self.create_client(SetParameters, f"{CAMERA}/set_parameters")
+        self._ask: ActionClient = ActionClient(self, Ask, "/lisa/ask")
 
     def _keep(self, key: str, message: Any) -> None:
         self._latest[key] = message
@@ -139,7 +140,7 @@ class Demo(Node):
         def is_shown() -> bool:
             if scene()["seed"] != seed:
                 return False
-            first = Time(**_seconds_and_nanoseconds(scene()["stamp"])).nanoseconds
+            first = _stamp_ns(scene()["stamp"])
             # One more picture than the first, so that the perception node has one of it, too.
             return all(_nanoseconds(self._latest[key]) > first for key in _STREAMS)
 
@@ -148,7 +149,7 @@ class Demo(Node):
         info = latest["camera_info"]
         return SceneView(
             seed,
-            Time(**_seconds_and_nanoseconds(found["stamp"])).nanoseconds,
+            _stamp_ns(found["stamp"]),
             image_to_rgb(latest["image"]),
             _ids(latest["ids"]),
             depth_in_metres(depth_to_array(latest["depth"])),
@@ -286,7 +287,12 @@ def main(arguments: list[str] | None = None) -> int:
                         ("perception_node", "perception_node.log", _node_arguments(options.model)),
                     )
                 ]
-            demo = Demo(lambda: [still_there() for still_there in watched] and None)
+
+            def still_there() -> None:
+                for check in watched:
+                    check()
+
+            demo = Demo(still_there)
             run(demo, Report(options.output, console), options.seed)
             demo.destroy_node()
     except DemoError as error:
@@ -324,8 +330,8 @@ def _nanoseconds(message: Any) -> int:
     return int(Time.from_msg(message.header.stamp).nanoseconds)
 
 
-def _seconds_and_nanoseconds(stamp: dict[str, int]) -> dict[str, int]:
-    return {"seconds": stamp["sec"], "nanoseconds": stamp["nanosec"]}
+def _stamp_ns(stamp: dict[str, int]) -> int:
+    return stamp["sec"] * 1_000_000_000 + stamp["nanosec"]
 
 
 if __name__ == "__main__":

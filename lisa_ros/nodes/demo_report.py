@@ -189,7 +189,7 @@ def write_ply(path: Path, answer: Answer) -> None:
     cloud = open3d.geometry.PointCloud()
     cloud.points = open3d.utility.Vector3dVector(np.concatenate(points).astype(float))
     cloud.colors = open3d.utility.Vector3dVector(np.concatenate(colours) / 255)
-    open3d.io.write_point_cloud(str(path), cloud)
+    open3d.io.write_point_cloud(path, cloud)
 
 
 def _values(exchange: Exchange) -> dict[str, Any]:

@@ -68,12 +68,12 @@ class Recipe:
     test_questions: int = 10
     sentences: int = 200_000
     images: int = 8
-    questions: int = 8
+    questions: int = 4
     encoder_steps: int = 3_200
-    steps: int = 2_400
+    steps: int = 3_300
     learning_rate: float = 8e-4
     encoder_rate: float = 0.5
-    dense_weight: float = 0.3
+    dense_weight: float = 1.0
     seed: int = 0
 
 
@@ -170,11 +170,11 @@ def train(
     }
     segmenter = Segmenter.from_pretrained(model_folder, device=str(device))
     for name, held_out in (("seen", False), ("held_out", True)):
-        scenes = _test_scenes(recipe, folder / f"test-{name}", held_out, workers)
-        card[name] = score_answers(segmenter, scene_cases(scenes), template="mask").as_dict()
+        test_scenes = _test_scenes(recipe, folder / f"test-{name}", held_out, workers)
+        card[name] = score_answers(segmenter, scene_cases(test_scenes), template="mask").as_dict()
         say(f"{name}: {card[name]}")
         if not held_out:  # how much of the score the words are worth
-            other = score_answers(segmenter, cases_of_others(scenes), template="mask")
+            other = score_answers(segmenter, cases_of_others(test_scenes), template="mask")
             card["giou_with_another_question"] = other.as_dict()["giou"]
     (model_folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     return model_folder
