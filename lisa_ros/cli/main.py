@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lisa_ros import __version__
-from lisa_ros.cli import convert, segment
+from lisa_ros.cli import convert, data, evaluate, merge, segment, train
 
 EXIT_ERROR = 1  # bad input, said in words; argparse itself exits with 2
 EXIT_INTERRUPTED = 130
@@ -36,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _is_expected(error: Exception) -> bool:
     # Imported only now: torch takes seconds, and `lisa --help` must not wait for it.
     from lisa_ros.data.images import ImageReadError
+    from lisa_ros.data.samples import DataError
     from lisa_ros.model.errors import LisaError
 
-    return isinstance(error, (LisaError, ImageReadError, OSError))
+    return isinstance(error, (LisaError, ImageReadError, DataError, OSError))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     segment.add_command(commands)
     convert.add_command(commands)
+    data.add_command(commands)
+    evaluate.add_command(commands)
+    train.add_command(commands)
+    merge.add_command(commands)
     return parser
 
 

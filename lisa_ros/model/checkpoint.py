@@ -110,7 +110,7 @@ def open_checkpoint(
     values = read_config(folder)
     weights = find_weights(folder)
     _refuse_other_layouts(folder, weights)
-    clip, preprocessing, clip_weights = _open_clip(folder, values, weights, vision_tower)
+    clip, preprocessing, clip_weights = open_clip(folder, values, weights, vision_tower)
     known = values.get("sam_config") or {}
     if sam_config is not None:
         known = read_json(Path(sam_config))
@@ -180,7 +180,7 @@ def _refuse_other_layouts(folder: Path, weights: WeightFiles) -> None:
             )
 
 
-def _open_clip(
+def open_clip(
     folder: Path,
     values: dict[str, Any],
     weights: WeightFiles,

@@ -47,20 +47,21 @@ def convert(
     destination.mkdir(parents=True, exist_ok=True)
     wanted = ((name, tensor) for name, tensor in checkpoint.tensors() if own_name(name) in expected)
     total = sum(n for name, n in checkpoint.num_bytes().items() if own_name(name) in expected)
-    _save_shards(wanted, destination, lambda done: progress(done, total))
+    save_shards(wanted, destination, lambda done: progress(done, total))
     shutil.copyfile(checkpoint.folder / "tokenizer.model", destination / "tokenizer.model")
     values = {**read_config(checkpoint.folder), **checkpoint.config.to_json()}
-    _write_json(destination / "added_tokens.json", checkpoint.tokenizer.added_tokens)
+    write_json(destination / "added_tokens.json", checkpoint.tokenizer.added_tokens)
     # Last, so that an interrupted conversion is never taken for a whole one.
-    _write_json(destination / "config.json", values)
+    write_json(destination / "config.json", values)
     return destination
 
 
-def _save_shards(
+def save_shards(
     tensors: Iterator[tuple[str, torch.Tensor]],
     folder: Path,
     progress: Callable[[int], None],
 ) -> None:
+    """Write weights as safetensors: one file, or shards of at most 2 GiB with their index."""
     weight_map: dict[str, str] = {}
     shard: dict[str, torch.Tensor] = {}
     shards, size, done = 0, 0, 0
@@ -86,8 +87,9 @@ def _save_shards(
         (folder / "model-00001.safetensors").rename(folder / "model.safetensors")
     else:
         index = {"metadata": {"total_size": done}, "weight_map": weight_map}
-        _write_json(folder / "model.safetensors.index.json", index)
+        write_json(folder / "model.safetensors.index.json", index)
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write an indented JSON object."""
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

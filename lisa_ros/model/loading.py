@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from lisa_ros.model.checkpoint import check_names, open_checkpoint, own_name
+from lisa_ros.model.checkpoint import Checkpoint, check_names, open_checkpoint, own_name
 from lisa_ros.model.config import LisaConfig
 from lisa_ros.model.errors import OutOfMemoryError
 from lisa_ros.model.lisa import Lisa
@@ -63,6 +63,11 @@ def load(
     checkpoint = open_checkpoint(
         source, vision_tower=vision_tower, sam_config=sam_config, conversation=conversation
     )
+    return load_checkpoint(checkpoint, precision, target)
+
+
+def load_checkpoint(checkpoint: Checkpoint, precision: Precision, target: torch.device) -> Lisa:
+    """The model of an opened checkpoint; see `load`."""
     model = empty_model(checkpoint.config, checkpoint.tokenizer)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     check_names(checkpoint, expected)

@@ -76,16 +76,7 @@ class LisaTokenizer:
             raise CheckpointError(
                 f"{model} is missing; a LISA checkpoint needs the sentencepiece model of its LLaMA"
             )
-        added: dict[str, int] = {}
-        config = folder / "tokenizer_config.json"
-        if config.is_file():
-            decoder = read_json(config).get("added_tokens_decoder", {})
-            added.update({token["content"]: int(i) for i, token in decoder.items()})
-        extra = folder / "added_tokens.json"
-        if extra.is_file():
-            added.update(read_json(extra))
-        # tokenizer_config.json may list sentencepiece's own specials; they are not *added* ones.
-        return cls(model, {k: v for k, v in added.items() if k not in (BOS, EOS, UNK)})
+        return cls(model, read_added_tokens(folder))
 
     @property
     def vocab_size(self) -> int:
@@ -180,6 +171,20 @@ class LisaTokenizer:
                 pending.append(i)
                 after_special = False
         return text + self.sentencepiece.decode(pending)
+
+
+def read_added_tokens(folder: Path) -> dict[str, int]:
+    """The tokens, with their ids, that a folder adds to those of its `tokenizer.model`."""
+    added: dict[str, int] = {}
+    config = folder / "tokenizer_config.json"
+    if config.is_file():
+        decoder = read_json(config).get("added_tokens_decoder", {})
+        added.update({token["content"]: int(i) for i, token in decoder.items()})
+    extra = folder / "added_tokens.json"
+    if extra.is_file():
+        added.update(read_json(extra))
+    # tokenizer_config.json may list sentencepiece's own specials; they are not *added* ones.
+    return {k: v for k, v in added.items() if k not in (BOS, EOS, UNK)}
 
 
 def _merge_text(pieces: Iterable[Piece]) -> list[Piece]:

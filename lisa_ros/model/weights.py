@@ -44,7 +44,7 @@ class WeightFiles:
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Every weight once, with its name; at most one file is open at a time."""
         for path in self.files:
-            yield from _read(path)
+            yield from read_weights(path)
 
 
 def find_weights(folder: Path) -> WeightFiles:
@@ -63,7 +63,7 @@ def find_weights(folder: Path) -> WeightFiles:
     shapes: dict[str, tuple[int, ...]] = {}
     num_bytes: dict[str, int] = {}
     for path in files:
-        for name, tensor in _read(path):
+        for name, tensor in read_weights(path):
             shapes[name], num_bytes[name] = tuple(tensor.shape), tensor.nbytes
     return WeightFiles(tuple(files), shapes, num_bytes)
 
@@ -99,7 +99,12 @@ def release_pages(tensor: torch.Tensor) -> None:
         _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 
-def _read(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights of one file, with their names.
+
+    Raises:
+        CheckpointError: it is truncated, or holds more than tensors.
+    """
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt") as file:

@@ -131,9 +131,11 @@ def read_batch(
         for j, label in enumerate(of_row)
         if label != IGNORE
     ]
-    row, position, wanted = torch.tensor(at, device=image_tokens.device).unbind(1)
+    # A long question may leave no label within the longest length.
+    table = torch.tensor(at, dtype=torch.int64, device=image_tokens.device).reshape(-1, 3)
+    row, position, wanted = table.unbind(1)
     logits = output.lm_head(output.hidden_states[row, position - 1])
-    return output, F.cross_entropy(logits.float(), wanted)
+    return output, F.cross_entropy(logits.float(), wanted, reduction="sum") / max(1, len(at))
 
 
 def training_losses(

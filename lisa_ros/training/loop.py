@@ -1,23 +1,41 @@
-"""The one training loop: optimiser, schedule, checkpoints to the step, TensorBoard, progress."""
+"""The one training loop: optimiser, schedule, checkpoints to the step, one process or many."""
 
 from __future__ import annotations
 
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast, gather_object
+from safetensors.torch import save
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lisa_ros.model.errors import LisaError
+from lisa_ros.training.progress import Report
+
 BatchType = TypeVar("BatchType")
+
+# Whole tensors on the host, whatever the processes share among them; nothing of frozen ones.
+_STATE = StateDictOptions(
+    full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False
+)
 
 
 @dataclass(frozen=True)
@@ -27,10 +45,11 @@ class LoopSettings:
     Attributes:
         steps: optimiser steps in all.
         learning_rate: after the warm-up; from there it falls linearly to 0.
-        accumulation: batches whose gradients make one step.
+        accumulation: batches of a process whose gradients make one step.
         max_gradient_norm: longer gradients are shortened to it.
         bf16: compute matrix products in bf16.
         save_interval: seconds between two checkpoints.
+        score_interval: steps between two scores, if the run has any.
     """
 
     steps: int
@@ -42,21 +61,39 @@ class LoopSettings:
     max_gradient_norm: float = 1.0
     bf16: bool = False
     save_interval: float = 300.0
+    score_interval: int = 500
     seed: int = 0
 
 
-class NotFiniteError(RuntimeError):
-    """A loss is NaN or infinite; the message names the batch."""
+class NotFiniteError(LisaError):
+    """A loss or a gradient is NaN or infinite; the message names the batch."""
+
+
+class SaveError(LisaError):
+    """A checkpoint cannot be written; the one before it is whole."""
+
+
+class ResumeError(LisaError):
+    """A checkpoint is of another training, or of another number of processes."""
 
 
 class Loop:
     """Trains the parameters of a module that want gradients, and resumes where it stopped.
 
+    Started by `accelerate launch` or `torchrun`, each process takes its own batches and all follow
+    the mean of their gradients.
+
     Args:
-        module: all that is trained, and all that a checkpoint holds; called with a batch it gives
-            the named, weighted losses, whose sum is minimised.
-        folder: gets `last.pt` and TensorBoard's files; training goes on from a `last.pt` there.
+        module: called with a batch it gives the named, weighted losses, whose sum is minimised.  A
+            checkpoint holds what is trained of it, and its buffers.
+        folder: gets `last.pt`, `best.safetensors` and TensorBoard's files; training goes on from a
+            `last.pt` there.
         rate: factor of the learning rate of a parameter, by its name.
+
+    Attributes:
+        step: optimiser steps that are done.
+        best: highest score so far.
+        seconds: time that the steps have taken, in all runs together.
     """
 
     def __init__(
@@ -68,19 +105,24 @@ class Loop:
         rate: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
         self.step = 0
-        self._module, self._folder, self._settings = module, folder, settings
+        self.best = -math.inf
+        self.seconds = 0.0
+        self._folder, self._settings = folder, settings
+        self._accelerator = make_accelerator()
+        self._device = next(module.parameters()).device
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 groups.setdefault(rate(name), []).append(parameter)
-        self._parameters = [p for group in groups.values() for p in group]
         self._optimizer = torch.optim.AdamW(
             [{"params": group, "lr": settings.learning_rate * r} for r, group in groups.items()],
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
+        self._module: nn.Module
+        self._module, _ = self._accelerator.prepare(module, self._optimizer)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._factor)
-        seed_everything(settings.seed)
+        seed_everything(settings.seed + self._accelerator.process_index)
         if self.checkpoint.is_file():
             self._resume()
 
@@ -89,69 +131,90 @@ class Loop:
         """Weights, optimiser, schedule and random state after the last save."""
         return self._folder / "last.pt"
 
-    def run(self, batches: Callable[[int], Iterable[BatchType]], label: str = "training") -> None:
+    @property
+    def best_weights(self) -> Path:
+        """The trained weights that had the highest score."""
+        return self._folder / "best.safetensors"
+
+    def run(
+        self,
+        batches: Callable[[int], Iterable[BatchType]],
+        label: str = "training",
+        *,
+        score: Callable[[], float] | None = None,
+    ) -> None:
         """Train to the last step.
 
         Args:
-            batches: gives the batches from a number on, so that resuming repeats none; each step
-                takes `accumulation` of them.
+            batches: gives this process's batches from a number on, so that resuming repeats none;
+                each step takes `accumulation` of them.
+            score: how good the weights are, the same in all processes; called every
+                `score_interval` steps and at the end, and the weights with the highest are kept.
 
         Raises:
             NotFiniteError: a loss is not finite; the last checkpoint is from before it.
+            SaveError: a checkpoint cannot be written.
         """
-        from torch.utils.tensorboard import SummaryWriter
-
         settings = self._settings
         if self.step >= settings.steps:
             return
         self._module.train()
         saved = time.monotonic()
-        columns = (
-            TextColumn(label),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-        )
-        source = iter(batches(self.step * settings.accumulation))
-        with SummaryWriter(self._folder) as board, Progress(*columns) as progress:
-            task = progress.add_task(label, total=settings.steps, losses="")
+        with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed, also on resuming
+            source = iter(batches(self.step * settings.accumulation))
+        main = self._accelerator.is_main_process
+        with Report(self._folder, label, self.step, settings.steps, silent=not main) as report:
             while self.step < settings.steps:
-                values = self._one_step(source)
-                if self.step % 20 == 0 or self.step == settings.steps:
-                    means = {name: value.item() for name, value in values.items()}
-                    for name, mean in means.items():
-                        board.add_scalar(f"loss/{name}", mean, self.step)
-                    text = " ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-                    progress.update(task, completed=self.step, losses=text)
-                if time.monotonic() - saved > settings.save_interval:
+                started = time.monotonic()
+                rate = float(self._schedule.get_last_lr()[0])
+                losses = self._one_step(source)
+                self.seconds += time.monotonic() - started
+                report.losses(self.step, losses, rate)
+                is_last = self.step == settings.steps
+                if score is not None and (self.step % settings.score_interval == 0 or is_last):
+                    report.score(self.step, self._keep_best(score), self.best)
                     self.save()
                     saved = time.monotonic()
-        self.save()
+                elif is_last or self._is_due(saved):
+                    self.save()
+                    saved = time.monotonic()
         self._module.eval()
 
-    def _one_step(self, source: Any) -> dict[str, torch.Tensor]:
+    def _one_step(self, source: Iterator[Any]) -> dict[str, float]:
+        """One optimiser step; gives the mean losses over its batches in all processes."""
         settings = self._settings
         sums: dict[str, torch.Tensor] = {}
-        device = self._parameters[0].device.type
-        for _ in range(settings.accumulation):
+        for k in range(settings.accumulation):
             batch = next(source)
-            with bf16_products(device) if settings.bf16 else nullcontext():
-                losses: Mapping[str, torch.Tensor] = self._module(batch)
-            total = torch.stack(list(losses.values())).sum()
-            if not math.isfinite(total.item()):
-                named = {name: value.item() for name, value in losses.items()}
-                raise NotFiniteError(f"step {self.step}: losses {named} of batch {batch!r:.500}")
-            (total / settings.accumulation).backward()
+            with ExitStack() as stack:
+                if k + 1 < settings.accumulation:  # the processes meet once a step
+                    stack.enter_context(self._accelerator.no_sync(self._module))
+                if settings.bf16:  # for gradient checkpoints as well, which compute again
+                    stack.enter_context(bf16_attention(self._device.type))
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.bf16):
+                    losses: Mapping[str, torch.Tensor] = self._module(batch)
+                total = torch.stack(list(losses.values())).sum()
+                if not math.isfinite(total.item()):
+                    named = {name: value.item() for name, value in losses.items()}
+                    raise NotFiniteError(
+                        f"step {self.step}: losses {named} of batch {batch!r:.500}"
+                    )
+                (total / settings.accumulation).backward()
             for name, value in losses.items():
                 value = value.detach() / settings.accumulation
                 sums[name] = sums[name] + value if name in sums else value
-        nn.utils.clip_grad_norm_(self._parameters, settings.max_gradient_norm)
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        norm = self._accelerator.clip_grad_norm_(parameters, settings.max_gradient_norm)
+        if not math.isfinite(norm.item()):
+            raise NotFiniteError(
+                f"step {self.step}: a gradient is {norm.item()}; its last batch is {batch!r:.500}"
+            )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._schedule.step()
         self.step += 1
-        return sums
+        means = self._accelerator.reduce(torch.stack(list(sums.values())), "mean")
+        return dict(zip(sums, means.tolist(), strict=True))
 
     def _factor(self, step: int) -> float:
         settings = self._settings
@@ -159,30 +222,110 @@ class Loop:
             return (step + 1) / (settings.warmup_steps + 1)
         return max(0.0, (settings.steps - step) / max(1, settings.steps - settings.warmup_steps))
 
+    def _is_due(self, saved: float) -> bool:
+        """Whether it is time for a checkpoint, by the clock of the main process."""
+        due = time.monotonic() - saved > self._settings.save_interval
+        return bool(broadcast(torch.tensor(float(due), device=self._device)).item())
+
+    def _keep_best(self, score: Callable[[], float]) -> float:
+        """Ask for a score, keep the weights if it is the highest, and give it."""
+        self._module.eval()
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # training goes on as if there had been no question
+            value = score()
+        self._module.train()
+        if value > self.best:
+            self.best = value
+            weights = self._weights()
+            if self._accelerator.is_main_process:
+                # safetensors writes what it is given, views of larger tensors not.
+                data = save({name: tensor.contiguous() for name, tensor in weights.items()})
+                self._write(self.best_weights, lambda file: file.write(data))
+        return value
+
     def save(self) -> None:
-        """Write `last.pt`; an interruption leaves the one before it whole."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Write `last.pt`; an interruption or a full disk leaves the one before it whole."""
         state = {
             "step": self.step,
-            "module": self._module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "best": self.best,
+            "seconds": self.seconds,
+            "module": self._weights(),
+            "optimizer": get_optimizer_state_dict(self._module, self._optimizer, options=_STATE),
             "schedule": self._schedule.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
+            "random": gather_object([self._random_state()]),
         }
-        unfinished = self.checkpoint.with_suffix(".tmp")
-        torch.save(state, unfinished)
-        unfinished.replace(self.checkpoint)
+        if self._accelerator.is_main_process:
+            self._write(self.checkpoint, lambda file: torch.save(state, file))
+        self._accelerator.wait_for_everyone()
+
+    def _write(self, path: Path, write: Callable[[Any], object]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        try:
+            with unfinished.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk by the second
+            unfinished.unlink(missing_ok=True)
+            raise SaveError(
+                f"{path} cannot be written at step {self.step} ({error}); the one from before is "
+                "whole. Make room and start again with the same command: training goes on from it"
+            ) from error
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-        self.step = state["step"]
-        self._module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        processes = self._accelerator.num_processes
+        if len(state["random"]) != processes:
+            raise ResumeError(
+                f"{self.checkpoint} was written by {len(state['random'])} processes and "
+                f"{processes} came; resume with as many, so that each goes on where it was"
+            )
+        missing = sorted(self._trained() - set(state["module"]))
+        if missing:
+            raise ResumeError(
+                f"{self.checkpoint} is of another training: it lacks {len(missing)} weights, such "
+                f"as {missing[0]}; give a folder of its own to this one"
+            )
+        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        set_model_state_dict(self._module, state["module"], options=_STATE)
+        set_optimizer_state_dict(self._module, self._optimizer, state["optimizer"], options=_STATE)
         self._schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        own = state["random"][self._accelerator.process_index]
+        torch.set_rng_state(own["host"])
+        if self._device.type == "cuda" and own["device"] is not None:
+            torch.cuda.set_rng_state(own["device"], self._device)
+
+    def _trained(self) -> set[str]:
+        module = self._accelerator.unwrap_model(self._module)
+        return {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """What is trained, and the buffers, on the host; of a shared model in one process only."""
+        module = self._accelerator.unwrap_model(self._module)
+        kept = self._trained() | {name for name, _ in module.named_buffers()}
+        state = get_model_state_dict(self._module, options=_STATE)
+        # A quantised layer has entries that are neither parameters nor buffers.
+        return {name: cast(torch.Tensor, value) for name, value in state.items() if name in kept}
+
+    def _random_state(self) -> dict[str, torch.Tensor | None]:
+        is_cuda = self._device.type == "cuda"
+        return {
+            "host": torch.get_rng_state(),
+            "device": torch.cuda.get_rng_state(self._device) if is_cuda else None,
+        }
+
+
+def make_accelerator() -> Accelerator:
+    """This process among those that train together; alone if it was started alone."""
+    # A batch of words alone leaves the mask decoder without gradients.
+    data_parallel = DistributedDataParallelKwargs(
+        find_unused_parameters=True, broadcast_buffers=False
+    )
+    return Accelerator(
+        device_placement=False, mixed_precision="no", kwargs_handlers=[data_parallel]
+    )
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -196,18 +339,26 @@ def bf16_is_fast(device: torch.device) -> bool:
 @contextmanager
 def bf16_products(device: str) -> Iterator[None]:
     """Matrix products in bf16, all else as it is."""
-    with torch.autocast(device, torch.bfloat16):
-        if device != "cpu":
+    with bf16_attention(device), torch.autocast(device, torch.bfloat16):
+        yield
+
+
+@contextmanager
+def bf16_attention(device: str) -> Iterator[None]:
+    """The fastest attention in bf16.
+
+    On CPUs the fused attention's bf16 gradients take 2 to 6 times as long as plain products.
+    """
+    if device != "cpu":
+        yield
+        return
+    reduced = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
             yield
-            return
-        # On CPUs the fused attention's bf16 gradients take 2 to 6 times as long as plain products.
-        reduced = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
-        try:
-            with sdpa_kernel(SDPBackend.MATH):
-                yield
-        finally:
-            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced)
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced)
 
 
 def seed_everything(seed: int) -> None:

@@ -125,7 +125,6 @@ def test_convert_then_segment_needs_no_other_folder(tmp_path: Path):
         ((IMAGE, "x", *MODEL, "--device", "cuda:99"), "cuda:99"),
         ((IMAGE, "x", *MODEL, "--conversation", "latin"), "llava_v1, llava_llama_2"),
         ((IMAGE, "x", *MODEL, "--save", IMAGE), "File exists"),
-        ((IMAGE, "x"), "no model was given"),
     ],
 )
 def test_errors_are_one_sentence_and_no_traceback(
@@ -136,6 +135,13 @@ def test_errors_are_one_sentence_and_no_traceback(
     assert printed.err.startswith("lisa: error: ")
     assert said in printed.err
     assert printed.out == ""
+
+
+def test_without_a_model_that_of_the_package_answers(capsys: pytest.CaptureFixture[str]):
+    assert main(["segment", str(IMAGE), "where is the mug?", "--device", "cpu", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["model"] == "lisa-tiny"
+    assert answer["status"] in ("FOUND", "NOT_FOUND")
 
 
 def test_the_process_exits_with_the_code_of_the_error():

@@ -6,7 +6,6 @@ import torch
 from golden_set import unpack_masks
 
 from lisa_ros.model.errors import (
-    CheckpointError,
     ImageError,
     InstructionError,
     OutOfMemoryError,
@@ -408,9 +407,12 @@ def test_no_questions(about, cases):
         about(cases[1]).answer_batch([])
 
 
-def test_no_model_given():
-    with pytest.raises(CheckpointError, match="LISA-7B-v1"):
-        Segmenter.from_pretrained()
+def test_no_model_given(picture):
+    segmenter = Segmenter.from_pretrained(device="cpu")
+    assert segmenter.model_id == "lisa-tiny"
+    segmenter.set_image(picture(60, 80))
+    answer = segmenter.answer("where is the mug?")
+    assert answer.status in (Status.FOUND, Status.NOT_FOUND)
 
 
 def test_segmenter_works_on_after_an_error(about, cases):

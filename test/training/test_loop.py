@@ -1,13 +1,16 @@
 """The training loop: what is repeated, what is resumed, what stops it."""
 
+import math
 from itertools import count, islice
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
-from lisa_ros.training.loop import Loop, LoopSettings, NotFiniteError
+from lisa_ros.training.loop import Loop, LoopSettings, NotFiniteError, ResumeError, SaveError
 
 
 def batches(first: int):
@@ -101,3 +104,88 @@ def test_rates_by_name(tmp_path):
     loop.run(lambda start: iter([0]))
     assert module.fast.item() == pytest.approx(0.9, abs=1e-4)
     assert module.slow.item() == pytest.approx(0.99, abs=1e-4)
+
+
+class Numbers(Dataset):
+    """Batch k, also for a DataLoader."""
+
+    def __getitem__(self, k: int):
+        return next(batches(k))
+
+
+def test_a_loader_draws_nothing_from_the_training(tmp_path):
+    def loaded(first: int, last: int = 24):
+        return DataLoader(Numbers(), batch_size=None, sampler=range(first, last))
+
+    whole, loop = make_loop(tmp_path / "whole", [])
+    loop.run(loaded)
+    _, first = make_loop(tmp_path / "parts", [], save_interval=0.0)
+    with pytest.raises(StopIteration):
+        first.run(lambda start: loaded(start, 10))
+    torch.manual_seed(99)
+    parts, second = make_loop(tmp_path / "parts", [])
+    assert second.step == 5
+    second.run(loaded)
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_best_weights_are_kept_and_scoring_changes_nothing(tmp_path):
+    plain, loop = make_loop(tmp_path / "plain", [], steps=8)
+    loop.run(batches)
+    weights, scores = [], iter([0.1, 0.7, 0.7, math.nan])
+    scored, loop = make_loop(tmp_path / "scored", [], steps=8, score_interval=2)
+
+    def score() -> float:
+        assert not scored.training
+        torch.randn(3)
+        weights.append({name: tensor.clone() for name, tensor in scored.state_dict().items()})
+        return next(scores)
+
+    loop.run(batches, score=score)
+    assert loop.best == 0.7
+    best = load_file(loop.best_weights)
+    assert best.keys() == weights[1].keys()
+    assert all(torch.equal(best[name], weights[1][name]) for name in best)
+    for a, b in zip(plain.parameters(), scored.parameters(), strict=True):
+        assert torch.equal(a, b)
+    _, again = make_loop(tmp_path / "scored", [], steps=8)
+    assert again.best == 0.7
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path):
+    _, loop = make_loop(tmp_path, [], steps=2)
+    loop.run(batches)
+    before = loop.checkpoint.read_bytes()
+    full = loop.checkpoint.with_suffix(".tmp")
+    full.symlink_to("/dev/full")  # every byte that is written there meets a full disk
+    with pytest.raises(SaveError, match=r"last.pt cannot be written at step 2 .*the one from"):
+        loop.save()
+    assert loop.checkpoint.read_bytes() == before
+    assert list(tmp_path.glob("*.tmp")) == []
+    _, again = make_loop(tmp_path, [], steps=2)
+    assert again.step == 2
+
+
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
+    # The root's slope at 0 is infinite, and its value is not.
+    loop = Loop(Weights(lambda w, batch: (w.fast - batch).sqrt()), tmp_path, LoopSettings(steps=5))
+    with pytest.raises(NotFiniteError, match=r"step 0: a gradient is inf.*batch is 1"):
+        loop.run(lambda start: iter([1, 1]))
+
+
+def test_frozen_weights_are_not_saved(tmp_path):
+    module = Weights(lambda w, batch: w.slow + w.fast)
+    module.slow.requires_grad_(False)
+    module.register_buffer("table", torch.zeros(2))
+    loop = Loop(module, tmp_path, LoopSettings(steps=1, warmup_steps=0))
+    loop.run(lambda start: iter([0]))
+    assert torch.load(loop.checkpoint, weights_only=True)["module"].keys() == {"fast", "table"}
+    assert module.slow == 1.0
+    assert module.fast != 1.0
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    make_loop(tmp_path, [])[1].save()
+    with pytest.raises(ResumeError, match=r"last.pt is of another training: it lacks 2 .* fast"):
+        Loop(Weights(lambda w, batch: w.fast), tmp_path, LoopSettings(steps=1))

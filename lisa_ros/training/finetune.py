@@ -1,0 +1,243 @@
+"""`lisa train`: a LISA, or a LLaVA that becomes one, trained on a mixture of data as published."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import DistributedType
+from torch import nn
+
+from lisa_ros.data.families import open_family
+from lisa_ros.data.mixture import Mixture
+from lisa_ros.data.samples import BadSampleError, DataSet
+from lisa_ros.evaluation.cases import CaseSource
+from lisa_ros.evaluation.metrics import MaskMetrics
+from lisa_ros.evaluation.protocol import Protocol, ask
+from lisa_ros.evaluation.sources import open_source
+from lisa_ros.model.lisa import Lisa
+from lisa_ros.model.loading import load_checkpoint
+from lisa_ros.model.precision import Precision
+from lisa_ros.perception import Segmenter
+from lisa_ros.training.batch import training_losses
+from lisa_ros.training.config import (
+    ConfigError,
+    TrainConfig,
+    read_train_config,
+    write_train_config,
+)
+from lisa_ros.training.loop import (
+    Loop,
+    LoopSettings,
+    bf16_products,
+    make_accelerator,
+    seed_everything,
+)
+from lisa_ros.training.lora import LoraSettings, make_trainable
+from lisa_ros.training.losses import LossWeights
+from lisa_ros.training.mixture_batches import (
+    FileBatch,
+    MixtureBatches,
+    share_of_batches,
+    to_device,
+)
+from lisa_ros.training.start import Start, open_start
+
+CONFIG_NAME = "config.yaml"
+# What may change when a training goes on: it decides how fast results come, not what they are.
+_FREE = ("workers", "save_interval")
+
+logger = logging.getLogger(__name__)
+
+
+class Finetune(nn.Module):
+    """LISA's losses of a batch from the host, wherever the model is."""
+
+    def __init__(self, model: Lisa, weights: LossWeights | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self._weights = weights
+
+    def forward(self, batch: FileBatch) -> dict[str, torch.Tensor]:
+        """Named, weighted losses."""
+        on_device = to_device(batch.batch, self.model.device)
+        return training_losses(self.model, on_device, self._weights).named()
+
+
+def train(
+    config: TrainConfig, *, strict: bool = False, say: Callable[[str], object] = print
+) -> Path:
+    """Train, or go on with a training, as its configuration says; gives its folder.
+
+    Started by `accelerate launch` or `torchrun`, all processes train together.
+
+    Args:
+        strict: stop at the first bad sample, instead of taking another one.
+        say: told what begins, by one of the processes.
+
+    Raises:
+        ConfigError: the folder holds a training with other choices.
+        LisaError, DataError: model or data cannot be used, or a loss is not finite.
+    """
+    accelerator = make_accelerator()
+    if not accelerator.is_main_process:
+        say = _silent
+    if accelerator.distributed_type == DistributedType.FSDP and config.validation is not None:
+        raise ConfigError("validation: a sharded model (FSDP) cannot be scored; set it to null")
+    if config.precision == "nf4" and accelerator.device.type != "cuda":
+        raise ConfigError("precision: nf4 trains on a GPU only, got a CPU; set it to bf16")
+    config = _with_whole_paths(config)
+    folder = Path(config.run)
+    if accelerator.is_main_process:
+        _claim(folder, config)
+    seed_everything(config.seed)
+    start = start_of(config)
+    mixture, data_sets = _open_data(config, strict)
+    for data_set in data_sets:
+        say(f"{data_set.name}: {len(data_set)} samples")
+    model = trainable_model(start, config, accelerator.device)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    say(f"training {trained / 1e6:.1f} million weights on {accelerator.num_processes} processes")
+    weights = LossWeights(config.ce_weight, config.bce_weight, config.dice_weight)
+    loop = Loop(Finetune(model, weights), folder, _loop_settings(config))
+    batches = MixtureBatches(mixture, config.micro_batch, model.tokenizer, model.config)
+
+    def share(first: int) -> Iterable[FileBatch]:
+        return share_of_batches(
+            batches,
+            first,
+            config.steps * config.accumulation,
+            process=accelerator.process_index,
+            processes=accelerator.num_processes,
+            workers=config.workers,
+        )
+
+    score: Callable[[], float] | None = None
+    if config.validation is not None:
+        source = open_source(config.validation, Path(config.validation_data or config.data))
+        say(f"{source.name}: {len(source)} pictures to score with")
+        score = partial(giou, model, source, config.precision, strict=strict)
+    loop.run(share, folder.name, score=score)
+    say(f"{folder} is trained; make a checkpoint of it with: lisa merge {folder} DST")
+    return folder
+
+
+def start_of(config: TrainConfig) -> Start:
+    """What the training starts from."""
+    return open_start(
+        config.model,
+        sam=config.sam,
+        vision_tower=config.vision_tower,
+        sam_config=config.sam_config,
+        conversation=config.conversation,
+        seed=config.seed,
+    )
+
+
+def trainable_model(start: Start, config: TrainConfig, device: torch.device) -> Lisa:
+    """The model of a start with new adapters, as the training begins."""
+    model = load_checkpoint(start.checkpoint, Precision(config.precision), device)
+    lora = LoraSettings(config.lora_r, config.lora_alpha, config.lora_dropout)
+    make_trainable(model, lora, gradient_checkpointing=config.gradient_checkpointing)
+    return model
+
+
+@torch.no_grad()
+def giou(model: Lisa, source: CaseSource, precision: str, *, strict: bool = False) -> float:
+    """gIoU by the published protocol; the processes share the pictures and get the same number.
+
+    Args:
+        model: in evaluation mode.
+        precision: as in `TrainConfig`.
+        strict: raise at the first bad sample, instead of leaving it out.
+    """
+    accelerator = make_accelerator()
+    segmenter = Segmenter(model, model_id="training", precision=precision)
+    metrics = MaskMetrics()
+    for index in range(accelerator.process_index, len(source), accelerator.num_processes):
+        try:
+            picture = source.read(index)
+        except BadSampleError as error:
+            if strict:
+                raise
+            logger.warning("Left out of the validation: %s", error)
+            continue
+        with nullcontext() if precision == "fp32" else bf16_products(model.device.type):
+            results, _ = ask(segmenter, picture, Protocol("forced"), batch_size=8)
+        for result in results:
+            metrics.add_overlap(result.intersection, result.union)
+    own = torch.tensor([metrics.iou_sum, metrics.count], dtype=torch.float64, device=model.device)
+    iou_sum, count = accelerator.reduce(own, "sum").tolist()
+    return MaskMetrics(iou_sum=iou_sum, count=int(count)).giou
+
+
+def _open_data(config: TrainConfig, strict: bool) -> tuple[Mixture, list[DataSet]]:
+    families = {
+        family: open_family(config.data, family, names) for family, names in config.families.items()
+    }
+    mixture = Mixture(
+        families,
+        seed=config.seed,
+        rates=config.rates,
+        explanatory=config.explanatory,
+        strict=strict,
+    )
+    return mixture, [data_set for data_sets in families.values() for data_set in data_sets]
+
+
+def _loop_settings(config: TrainConfig) -> LoopSettings:
+    return LoopSettings(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        betas=config.betas,
+        accumulation=config.accumulation,
+        max_gradient_norm=config.max_gradient_norm,
+        bf16=config.precision != "fp32",
+        save_interval=config.save_interval,
+        score_interval=config.steps_per_epoch,
+        seed=config.seed,
+    )
+
+
+def _with_whole_paths(config: TrainConfig) -> TrainConfig:
+    """Files and folders named from the root, so that `lisa merge` finds them from anywhere."""
+    names = ("model", "run", "sam", "vision_tower", "sam_config", "data", "validation_data")
+    found: dict[str, Any] = {
+        name: str(path.resolve())
+        for name in names
+        if (value := getattr(config, name)) is not None
+        and ((path := Path(value).expanduser()).exists() or name == "run")
+    }
+    return replace(config, **found)
+
+
+def _claim(folder: Path, config: TrainConfig) -> None:
+    """Keep the configuration in the folder, or compare it with that of what was trained there."""
+    path = folder / CONFIG_NAME
+    if not (folder / "last.pt").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_train_config(config, path)
+        return
+    before = read_train_config(path)
+    changes = [
+        f"{f.name} was {getattr(before, f.name)!r} and is {getattr(config, f.name)!r}"
+        for f in fields(TrainConfig)
+        if f.name not in (*_FREE, "run") and getattr(before, f.name) != getattr(config, f.name)
+    ]
+    if changes:
+        raise ConfigError(
+            f"{folder} holds a training with other choices: {'; '.join(changes)}. Undo the change "
+            "to go on with it, or name another folder (run) for a new one"
+        )
+
+
+def _silent(text: str) -> None:
+    pass

@@ -1,0 +1,110 @@
+"""From a mixture of data sets to the batches of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lisa_ros.data.mixture import Item, Mixture
+from lisa_ros.model.config import LisaConfig
+from lisa_ros.model.conversation import Turn
+from lisa_ros.model.preprocessing import clip_input, sam_input
+from lisa_ros.model.tokenizer import LisaTokenizer
+from lisa_ros.training.batch import Batch, Conversation
+
+# Longest conversation, the image being one id, as published; what is beyond is cut off.
+MAX_IDS = 512 - 255
+
+
+@dataclass(frozen=True)
+class FileBatch:
+    """A batch on the host, and the pictures it is made of."""
+
+    batch: Batch
+    paths: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        return ", ".join(map(str, self.paths))
+
+
+def make_batch(items: Sequence[Item], tokenizer: LisaTokenizer, config: LisaConfig) -> FileBatch:
+    """Samples, of any sizes, and what is said about them, as a batch."""
+    sam = [sam_input(item.sample.image, config.sam.image_size) for item in items]
+    clip = [
+        clip_input(item.sample.image, config.clip_preprocessing, config.clip_view) for item in items
+    ]
+    conversations: list[Conversation] = []
+    image_index: list[int] = []
+    masks: list[torch.Tensor] = []
+    for i, item in enumerate(items):
+        wanted: list[np.ndarray] = []
+        for dialogue in item.dialogues:
+            conversation = Conversation.encode(
+                tokenizer,
+                [Turn(question, answer) for question, answer in dialogue.turns],
+                template=config.conversation,
+                use_im_start_end=config.use_im_start_end,
+                max_length=MAX_IDS,
+            )
+            conversations.append(conversation)
+            image_index.append(i)
+            # A [SEG] may be in the part that was cut off.
+            wanted += dialogue.masks[: conversation.ids.count(tokenizer.seg_id)]
+        size = item.sample.image.shape[:2]
+        masks.append(torch.from_numpy(np.stack([np.zeros(size, bool), *wanted])[1:]))
+    batch = Batch(
+        sam_pixels=torch.stack([pixels for pixels, _ in sam]),
+        clip_pixels=torch.stack(clip),
+        geometry=[geometry for _, geometry in sam],
+        conversations=conversations,
+        image_index=image_index,
+        masks=masks,
+    )
+    return FileBatch(batch, tuple(item.sample.path for item in items))
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """A copy with its tensors on the device."""
+    return replace(
+        batch,
+        sam_pixels=batch.sam_pixels.to(device),
+        clip_pixels=batch.clip_pixels.to(device),
+        masks=[masks.to(device) for masks in batch.masks],
+    )
+
+
+class MixtureBatches(Dataset[FileBatch]):
+    """Batch number k of a mixture, the same whenever it is asked for."""
+
+    def __init__(
+        self, mixture: Mixture, size: int, tokenizer: LisaTokenizer, config: LisaConfig
+    ) -> None:
+        self._mixture, self._size = mixture, size
+        self._tokenizer, self._config = tokenizer, config
+
+    def __getitem__(self, number: int) -> FileBatch:
+        numbers = range(number * self._size, (number + 1) * self._size)
+        items = [self._mixture.item(k) for k in numbers]
+        return make_batch(items, self._tokenizer, self._config)
+
+
+def share_of_batches(
+    batches: MixtureBatches, first: int, count: int, *, process: int, processes: int, workers: int
+) -> DataLoader[FileBatch]:
+    """What one of several processes reads: its batches from its `first` to its `count`-th.
+
+    The k-th of all batches goes to process k modulo `processes`.
+    """
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first * processes + process, count * processes, processes),
+        num_workers=workers,
+        # Forked, they share the annotations, which can be gigabytes; they never touch a GPU.
+        multiprocessing_context="fork" if workers else None,
+    )

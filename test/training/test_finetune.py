@@ -1,0 +1,234 @@
+"""`lisa train`: a whole training on small copies of the data sets, its end, and its errors."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from data_miniatures import LEFT, annotation, write_json, write_photo, write_reason_seg
+from golden_set import GoldenSet
+from small_training import write_start
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lisa_ros.cli.main import main
+from lisa_ros.data.dialogues import Dialogue
+from lisa_ros.data.mixture import Item
+from lisa_ros.data.samples import Sample
+from lisa_ros.evaluation.sources import open_source
+from lisa_ros.model import load
+from lisa_ros.training import finetune, mixture_batches
+from lisa_ros.training.batch import training_losses
+from lisa_ros.training.config import ConfigError, TrainConfig, write_train_config
+from lisa_ros.training.finetune import Finetune, giou, start_of, train, trainable_model
+from lisa_ros.training.loop import NotFiniteError
+from lisa_ros.training.merge import load_trained, merge, trained_weights
+from lisa_ros.training.mixture_batches import (
+    FileBatch,
+    MixtureBatches,
+    make_batch,
+    share_of_batches,
+)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, first_golden: GoldenSet) -> TrainConfig:
+    tokenizer = first_golden.lisa / "tokenizer.model"
+    return write_start(tmp_path_factory.mktemp("finetune"), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def trained(start) -> Path:
+    """The folder of the training, which was started by the command."""
+    path = Path(start.run).parent / "train.yaml"
+    write_train_config(start, path)
+    assert main(["train", str(path)]) == 0
+    return Path(start.run)
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "last.pt", weights_only=True)["module"]
+
+
+def test_what_a_training_leaves(trained, start):
+    assert torch.load(trained / "last.pt", weights_only=True)["step"] == start.steps
+    board = EventAccumulator(str(trained)).Reload()
+    losses = [board.Scalars(f"loss/{name}") for name in ("ce", "bce", "dice")]
+    assert [[event.step for event in values] for values in losses] == [[1, 2, 3, 4]] * 3
+    assert all(math.isfinite(event.value) for values in losses for event in values)
+    rates = [event.value for event in board.Scalars("learning_rate")]
+    assert rates == pytest.approx([1e-4, 2e-4, 3e-4, 1.5e-4])
+    scores = board.Scalars("validation/score")
+    assert [event.step for event in scores] == [2, 4]
+    # The best weights are those of the better epoch.
+    model = trainable_model(start_of(start), start, torch.device("cpu")).eval()
+    load_trained(model, trained_weights(trained))
+    score = giou(model, open_source(start.validation, Path(start.data)), "fp32")
+    assert score == pytest.approx(max(event.value for event in scores), abs=1e-6)
+    before = trainable_model(start_of(start), start, torch.device("cpu"))
+    for name, parameter in Finetune(before).named_parameters():
+        if parameter.requires_grad and "mask_decoder" not in name:
+            assert not torch.equal(weights_of(trained)[name], parameter), name
+
+
+def test_the_merged_model_is_the_trained_one(trained, start, tmp_path, picture):
+    folder = merge(trained, tmp_path / "merged")
+    merged = load(folder, vision_tower=start.vision_tower, device="cpu")
+    model = trainable_model(start_of(start), start, torch.device("cpu")).eval()
+    load_trained(model, trained_weights(trained))
+    source = open_source(start.validation, Path(start.data))
+    assert giou(merged, source, "fp32") == pytest.approx(giou(model, source, "fp32"), abs=1e-3)
+    item = Item("reason_seg", "x", 0, Sample(Path("x"), picture(40, 60)), ())
+    dialogue = Dialogue((("Where is tea?", "It is [SEG]."),), (torch.ones(40, 60).bool().numpy(),))
+    batch = make_batch([replace(item, dialogues=(dialogue,))], model.tokenizer, model.config).batch
+    with torch.no_grad():
+        expected, got = (training_losses(m, batch).named() for m in (model, merged))
+    for name, value in expected.items():
+        assert got[name].item() == pytest.approx(value.item(), rel=1e-4)
+
+
+def test_stop_and_go_on_is_going_through(trained, start, tmp_path, monkeypatch):
+    # Without scores, which must change nothing.
+    config = replace(start, run=str(tmp_path / "run"), save_interval=0.0, validation=None)
+    made = mixture_batches.make_batch
+    numbers = iter(range(5))
+
+    def power_fails(*arguments) -> FileBatch:
+        if next(numbers, None) is None:
+            raise KeyboardInterrupt
+        return made(*arguments)
+
+    monkeypatch.setattr(mixture_batches, "make_batch", power_fails)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.setattr(mixture_batches, "make_batch", made)
+    assert torch.load(tmp_path / "run/last.pt", weights_only=True)["step"] == 2
+    train(replace(config, save_interval=60.0))
+    went_on, through = weights_of(tmp_path / "run"), weights_of(trained)
+    assert went_on.keys() == through.keys()
+    for name, tensor in through.items():
+        assert torch.equal(went_on[name], tensor), name
+
+
+def test_other_choices_are_no_continuation(trained, start):
+    with pytest.raises(ConfigError, match=r"other choices: learning_rate was 0.0003 and is 0.1"):
+        train(replace(start, learning_rate=0.1))
+    train(replace(start, workers=1, save_interval=1.0))  # decide nothing; the training has ended
+
+
+def test_a_loss_that_is_not_finite_names_the_files(start, tmp_path, monkeypatch):
+    losses = finetune.training_losses
+
+    def broken(model, batch, weights):
+        found = losses(model, batch, weights)
+        return replace(found, ce=found.ce / 0)
+
+    monkeypatch.setattr(finetune, "training_losses", broken)
+    with pytest.raises(NotFiniteError, match=r"step 0: losses .*'ce': inf.* of batch /.*\.jpg"):
+        train(replace(start, run=str(tmp_path / "run"), validation=None))
+
+
+def test_a_broken_picture_does_not_end_a_training(start, tmp_path, caplog):
+    pictures = write_reason_seg(tmp_path)
+    for name in ("train/short", "val/one"):
+        (pictures / f"{name}.jpg").write_bytes(b"no picture")
+    config = replace(
+        start,
+        run=str(tmp_path / "run"),
+        data=str(tmp_path),
+        families={"reason_seg": ["ReasonSeg|train"]},
+        epochs=1,
+        steps_per_epoch=1,
+    )
+    train(config)
+    assert "short.jpg" in caplog.text
+    assert "Left out of the validation" in caplog.text
+    path = tmp_path / "strict.yaml"
+    write_train_config(replace(config, run=str(tmp_path / "strict")), path)
+    assert main(["train", str(path), "--strict"]) == 1
+
+
+def test_errors_reach_the_user_in_words(start, tmp_path, capsys):
+    path = tmp_path / "train.yaml"
+    for changes, message in (
+        ({"precision": "nf4"}, "nf4 trains on a GPU only"),
+        ({"data": str(tmp_path / "none")}, "none"),
+        ({"model": str(tmp_path / "none")}, "no such folder"),
+        ({"families": {"sem_seg": ["ade"]}}, "'ade'"),
+    ):
+        write_train_config(replace(start, run=str(tmp_path / "run"), **changes), path)
+        assert main(["train", str(path)]) == 1
+        assert message in capsys.readouterr().err
+    path.write_text("epochs: 3")
+    assert main(["train", str(path)]) == 1
+    assert "model and run must be given" in capsys.readouterr().err
+
+
+def item(size: tuple[int, int], *dialogues: Dialogue) -> Item:
+    image = torch.zeros(*size, 3, dtype=torch.uint8).numpy()
+    return Item("reason_seg", "x", 0, Sample(Path(f"{size}.jpg"), image), dialogues)
+
+
+def test_a_batch_of_pictures_of_any_size(first_golden):
+    model = first_golden.model
+    tokenizer = model.tokenizer
+    mask = torch.ones(20, 30).bool().numpy()
+    two = Dialogue((("Both cups?", "[SEG] and [SEG]."),), (mask, ~mask))
+    words = Dialogue((("What is it?", "A cup."),), ())
+    # What is behind the longest length is cut off, its mask with it.
+    long = Dialogue((("cup " * 300, "[SEG]."),), (mask,))
+    made = make_batch([item((20, 30), two, long), item((50, 10), words)], tokenizer, model.config)
+    batch = made.batch
+    assert repr(made) == "(20, 30).jpg, (50, 10).jpg"
+    assert batch.image_index == [0, 0, 1]
+    assert [tuple(masks.shape) for masks in batch.masks] == [(2, 20, 30), (0, 50, 10)]
+    assert [geometry.original for geometry in batch.geometry] == [(20, 30), (50, 10)]
+    lengths = [len(conversation.ids) for conversation in batch.conversations]
+    assert lengths[1] == 512 - 255
+    assert set(batch.conversations[1].labels) == {-100}
+    nothing = make_batch([item((20, 30), long)], tokenizer, model.config).batch
+    losses = training_losses(model, nothing)
+    assert losses.total.item() == 0  # nothing to learn is left
+
+
+def test_processes_share_the_batches(start):
+    class Numbers(MixtureBatches):
+        def __init__(self) -> None:
+            pass
+
+        def __getitem__(self, number: int) -> int:
+            return number
+
+    def share(first: int, process: int, workers: int = 0) -> list[int]:
+        return list(
+            share_of_batches(Numbers(), first, 4, process=process, processes=3, workers=workers)
+        )
+
+    assert share(0, 0) + share(0, 1) + share(0, 2) == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
+    assert share(2, 1) == [7, 10]
+    assert share(2, 1, workers=1) == [7, 10]
+
+
+def test_own_pictures_are_a_family_and_a_validation(start, tmp_path):
+    for split in ("train", "val"):
+        write_photo(tmp_path / f"reason_seg/Kitchen/{split}/a.jpg", size=(30, 70))
+        own = annotation(["the kettle"], {"kettle": LEFT}, is_sentence=False)
+        write_json(tmp_path / f"reason_seg/Kitchen/{split}/a.json", own)
+    config = replace(
+        start,
+        run=str(tmp_path / "run"),
+        data=str(tmp_path),
+        families={"reason_seg": ["Kitchen|train"]},
+        validation="own/val",
+        validation_data=str(tmp_path / "reason_seg/Kitchen"),
+        epochs=1,
+        steps_per_epoch=1,
+        micro_batch=2,
+        accumulation=1,
+        gradient_checkpointing=False,
+        precision="bf16",
+    )
+    said: list[str] = []
+    train(config, say=said.append)
+    assert said[0] == "reason_seg/Kitchen/train: 1 samples"
+    assert "own/val: 1 pictures to score with" in said

@@ -1,0 +1,55 @@
+"""What each of two processes does: `two_processes.py DDP.yaml FSDP.yaml`.
+
+accelerate shards models on GPUs only; here its state is told otherwise, all else is as there.
+"""
+
+import sys
+from pathlib import Path
+
+from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin
+from accelerate.state import PartialState
+
+from lisa_ros.cli.main import main
+from lisa_ros.training import finetune, loop, mixture_batches
+from lisa_ros.training.config import read_train_config
+
+data_parallel, sharded = sys.argv[1:]
+
+assert main(["train", data_parallel]) == 0
+
+make_accelerator = loop.make_accelerator
+
+
+def make_sharding_accelerator() -> Accelerator:
+    accelerator = make_accelerator()
+    accelerator.state.distributed_type = DistributedType.FSDP
+    PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=["LlamaDecoderLayer"],
+        reshard_after_forward=True,
+        cpu_ram_efficient_loading=False,
+    )
+    return accelerator
+
+
+loop.make_accelerator = finetune.make_accelerator = make_sharding_accelerator
+
+make_batch = mixture_batches.make_batch
+steps = iter(range(2))
+
+
+def make_two_batches(*arguments):
+    if next(steps, None) is None:
+        raise KeyboardInterrupt
+    return make_batch(*arguments)
+
+
+config = read_train_config(Path(sharded))
+mixture_batches.make_batch = make_two_batches
+try:
+    finetune.train(config)
+except KeyboardInterrupt:
+    mixture_batches.make_batch = make_batch
+finetune.train(config)
