@@ -10,14 +10,12 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, perception.launch.py on its default topics, the camera, the questions."""
     share = FindPackageShare("lisa_ros")
-    seed = LaunchConfiguration("seed")
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource([share, "/launch/perception.launch.py"]),
         launch_arguments={
@@ -30,18 +28,26 @@ def generate_launch_description() -> LaunchDescription:
         executable="sim_camera",
         output="screen",
         emulate_tty=True,
-        parameters=[{"seed": ParameterValue(seed, value_type=int), "rate": 3.0}],
+        parameters=[{"rate": 3.0}],
     )
     questions = Node(
         package="lisa_ros",
         executable="demo",
         output="screen",
         emulate_tty=True,
-        arguments=["--attach", "--seed", seed, "--output", LaunchConfiguration("output")],
+        arguments=[
+            "--attach",
+            "--scenes",
+            LaunchConfiguration("scenes"),
+            "--output",
+            LaunchConfiguration("output"),
+        ],
     )
     return LaunchDescription(
         [
-            DeclareLaunchArgument("seed", default_value="0", description="the first scene"),
+            DeclareLaunchArgument(
+                "scenes", default_value="16,172", description="seeds of the two scenes"
+            ),
             DeclareLaunchArgument(
                 "output", default_value="demo", description="folder for pictures and clouds"
             ),

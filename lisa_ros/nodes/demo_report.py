@@ -110,6 +110,8 @@ class Report:
         for found, true in exchange.positions():
             off = np.linalg.norm(found - true) * 1000
             say(f"   at {_metres(found)}; truly {_metres(true)}: {off:.0f} mm off")
+        if answer.message and exchange.status == "FOUND":
+            say(f"   [yellow]{escape(answer.message)}[/]")
         stages = ", ".join(
             f"{name} {getattr(answer, key) * 1e3:.0f}" for name, key in _STAGES.items()
         )

@@ -128,6 +128,16 @@ class FrameBuffer:
             self._newest_used = True
             return self._with_infos(self._newest)
 
+    def with_own_infos(self, frame: Frame) -> Frame:
+        """The frame with the camera_info of its stamp, where that has come since."""
+        with self._changed:
+            info = _nearest(self._infos, frame.stamp_ns, self.sync_slop)
+            depth_info = _nearest(self._depth_infos, frame.stamp_ns, self.sync_slop)
+        info, depth_info = info or frame.camera_info, depth_info or frame.depth_camera_info
+        if info is frame.camera_info and depth_info is frame.depth_camera_info:
+            return frame
+        return replace(frame, camera_info=info, depth_camera_info=depth_info)
+
     def clear(self) -> None:
         """Forget all messages, so that no old frame answers a new question."""
         with self._changed:

@@ -401,7 +401,14 @@ class Worker:
         if frame.depth is None and not is_expected:
             return None
         transform = lifter.locate(frame, lift)
-        return lambda masks: lifter.lift(frame, self._rgb, masks, transform, lift)
+
+        def lift_masks(masks: Sequence[np.ndarray]) -> Lifted:
+            # A camera_info may have come after its image, while the model was at work.
+            own = question.frame is not None
+            shown = frame if own else self._frames.with_own_infos(frame)
+            return lifter.lift(shown, self._rgb, masks, transform, lift)
+
+        return lift_masks
 
     def _end_of(
         self,

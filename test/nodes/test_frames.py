@@ -371,3 +371,16 @@ def test_from_many_threads(frames):
     assert not problems
     assert frames.counts.images == frames.counts.depths - 1 == 1999
     assert accounted(frames) >= 1999 - 10
+
+
+def test_a_camera_info_that_comes_after_its_image_counts_at_last(frames):
+    frames.add_depth_camera_info(message(0, "old"))
+    frames.add_image(message(500))
+    frame = frames.newest()
+    assert frame.depth_camera_info.name == "old"
+    frames.add_depth_camera_info(message(500, "own"))
+    frames.add_depth_camera_info(message(533, "next"))
+    late = frames.with_own_infos(frame)
+    assert late.depth_camera_info.name == "own"
+    assert late.camera_info is None
+    assert late.image is frame.image
