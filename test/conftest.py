@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the golden sets and small checkpoints of other sizes."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from small_checkpoint import OTHER_SIZES, write_checkpoint
 
 from lisa_ros.model import Lisa, load
 from lisa_ros.perception import Segmenter
+
+os.environ["ACCELERATE_USE_CPU"] = "true"  # trainings of the tests run on the CPU everywhere
 
 # Prompts and answers that the checkpoint of other sizes is taught; [SEG] is 643.
 OTHER_ANSWERS = [
