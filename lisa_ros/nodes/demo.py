@@ -53,7 +53,7 @@ _STREAMS = {
 _RELIABLE = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-# The small model answers these two well; its card says how often it does.
+# Among the scenes that the small model answers better; its card says how it does on average.
 SCENES = "16,172"
 
 # Of each scene what is asked: kinds of questions, the first that the scene allows.
