@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lisa_ros.cli.model_options import add_model_options
+from lisa_ros.cli.model_options import add_part_options
 
 _DESCRIPTION = """\
 Write a LISA checkpoint as one folder that holds CLIP and all sizes as well.  It loads faster, needs
@@ -23,7 +23,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("source", metavar="SRC", help="checkpoint folder or hub id")
     parser.add_argument("destination", metavar="DST", type=Path, help="folder to write, new")
-    add_model_options(parser)
+    add_part_options(parser)
     parser.set_defaults(run=run)
 
 

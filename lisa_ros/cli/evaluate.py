@@ -70,18 +70,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default="forced",
         help="see above (default: %(default)s)",
     )
-    parser.add_argument(
-        "--model",
-        metavar="DIR_OR_ID",
-        help="checkpoint folder or hub id (default: the small model of this package)",
-    )
     add_model_options(parser)
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16", "int8", "nf4"),
-        help="how the weights are held (default: bf16 on a GPU, else fp32)",
-    )
-    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if any)")
     parser.add_argument(
         "--template",
         choices=("raw", "mask", "explain", "phrase"),

@@ -1,4 +1,4 @@
-"""The options that say where a model's parts are, shared by all commands that open one."""
+"""The options that say which model to open and how, shared by all commands that do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ import argparse
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, where its parts are, `--precision` and `--device`."""
+    parser.add_argument(
+        "--model",
+        metavar="DIR_OR_ID",
+        help="checkpoint folder or hub id (default: the small model of this package)",
+    )
+    add_part_options(parser)
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16", "int8", "nf4"),
+        help="how the weights are held (default: bf16 on a GPU, else fp32)",
+    )
+    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if any)")
+
+
+def add_part_options(parser: argparse.ArgumentParser) -> None:
     """Add `--vision-tower`, `--sam-config` and `--conversation`."""
     parser.add_argument(
         "--vision-tower",

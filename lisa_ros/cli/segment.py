@@ -36,24 +36,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="picture file (PNG, JPEG, ...)")
     parser.add_argument("instruction", metavar="INSTRUCTION", help="what to find, in plain words")
-    parser.add_argument(
-        "--model",
-        metavar="DIR_OR_ID",
-        help="checkpoint folder or hub id (default: the small model of this package)",
-    )
     add_model_options(parser)
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16", "int8", "nf4"),
-        help="how the weights are held (default: bf16 on a GPU, else fp32)",
-    )
     parser.add_argument(
         "--template",
         choices=("raw", "mask", "explain", "phrase"),
         help="the question the instruction is put into (default: the model's, explain for the "
         "published ones); phrase is for a bare noun phrase, raw leaves the words as they are",
     )
-    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if any)")
     parser.add_argument(
         "--max-new-tokens",
         metavar="N",

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lisa_ros.data.overlays import COLOURS, Font, draw_masks, wrap
+from lisa_ros.data.overlays import Font, draw_masks, wrap
 from lisa_ros.data.samples import IGNORE, Sample
+from lisa_ros.palette import COLOURS
 
 _WIDTH, _HEIGHT = 400, 300  # of a picture, pixels
 _GAP = 16

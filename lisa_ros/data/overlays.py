@@ -9,9 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from lisa_ros.data.samples import IGNORE
+from lisa_ros.palette import COLOURS
 
-# RGB; distinct for most colour-blind readers (Okabe and Ito 2008).
-COLOURS = ((230, 80, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (240, 228, 66))
 _FILL = 0.45  # share of the colour inside a mask
 _IGNORED = (128, 128, 128)
 
@@ -19,7 +18,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_masks(image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Each mask filled and outlined in a colour of `COLOURS`; what is ignored, hatched in grey.
+    """Each mask filled and outlined in a colour of the palette; what is ignored, hatched in grey.
 
     Args:
         image: RGB uint8 (H, W, 3).

@@ -9,11 +9,9 @@ import numpy as np
 from PIL import Image
 
 from lisa_ros.evaluation.metrics import IGNORE
+from lisa_ros.palette import BLUE, ORANGE, YELLOW
 
-# RGB; distinct for most colour-blind readers (Okabe and Ito 2008).
-HIT = (0, 114, 178)
-MISSED = (240, 228, 66)
-EXTRA = (230, 80, 0)
+HIT, MISSED, EXTRA = BLUE, YELLOW, ORANGE
 _FILL = 0.55  # share of the colour
 _COLOUR_KEPT = 0.5  # of the picture, so that its own colours are not taken for marks
 _HATCH = 5  # pixels between the lines over what is ignored

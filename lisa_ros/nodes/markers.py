@@ -8,8 +8,8 @@ from typing import Any
 from std_msgs.msg import ColorRGBA, Header
 
 from lisa_ros.nodes.geometry_messages import box_pose, point, vector
+from lisa_ros.palette import COLOURS
 from lisa_ros.perception.objects import ObjectGeometry
-from lisa_ros.perception.overlay import COLOURS
 
 _THINNEST = 0.002  # metres; RViz draws no cube without extent
 _TEXT_HEIGHT = 0.03  # metres

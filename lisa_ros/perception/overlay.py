@@ -5,10 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from lisa_ros.palette import COLOURS
 from lisa_ros.perception.answer import Answer, SegmentedObject
 
-# RGB; distinct for most colour-blind readers (Okabe and Ito 2008).
-COLOURS = ((230, 80, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (240, 228, 66))
 _FILL = 0.45  # share of the object's colour inside its mask
 _UNSEEN = 0.55  # brightness of what the language model did not see
 

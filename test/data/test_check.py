@@ -18,8 +18,9 @@ from semantic_miniature import write_ade20k, write_semantic
 
 from lisa_ros.data.check import Found, check_data_set, find_data_sets
 from lisa_ros.data.contact_sheet import draw_sheet, draw_tile
-from lisa_ros.data.overlays import COLOURS, add_caption, draw_masks, wrap
+from lisa_ros.data.overlays import add_caption, draw_masks, wrap
 from lisa_ros.data.samples import IGNORE, DataError, Sample, Target
+from lisa_ros.palette import COLOURS
 
 
 def check(folder, quick=False):
