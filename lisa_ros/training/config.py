@@ -51,6 +51,8 @@ class TrainConfig:
         epochs, steps_per_epoch: optimiser steps are their product; each epoch ends with a score.
         micro_batch: pictures that are read at once, in each process.
         accumulation: micro-batches of a process that make one step.
+        feature_cache: folder that keeps what the frozen encoders make of each picture; None: they
+            run each time.
         workers: processes that read data, for each process that trains.
         save_interval: seconds between two checkpoints.
         seed: of data, dropout and new weights.
@@ -87,6 +89,7 @@ class TrainConfig:
     steps_per_epoch: int = 500
     micro_batch: int = 2
     accumulation: int = 10
+    feature_cache: str | None = None
     workers: int = 4
     save_interval: float = 1800.0
     seed: int = 0

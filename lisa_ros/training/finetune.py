@@ -32,6 +32,7 @@ from lisa_ros.training.config import (
     read_train_config,
     write_train_config,
 )
+from lisa_ros.training.feature_cache import FeatureCache
 from lisa_ros.training.loop import (
     Loop,
     LoopSettings,
@@ -51,7 +52,7 @@ from lisa_ros.training.start import Start, open_start
 
 CONFIG_NAME = "config.yaml"
 # What may change when a training goes on: it decides how fast results come, not what they are.
-_FREE = ("workers", "save_interval")
+_FREE = ("workers", "save_interval", "feature_cache")
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +60,23 @@ logger = logging.getLogger(__name__)
 class Finetune(nn.Module):
     """LISA's losses of a batch from the host, wherever the model is."""
 
-    def __init__(self, model: Lisa, weights: LossWeights | None = None) -> None:
+    def __init__(
+        self,
+        model: Lisa,
+        weights: LossWeights | None = None,
+        cache: FeatureCache | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
-        self._weights = weights
+        self._weights, self._cache = weights, cache
 
     def forward(self, batch: FileBatch) -> dict[str, torch.Tensor]:
         """Named, weighted losses."""
         on_device = to_device(batch.batch, self.model.device)
-        return training_losses(self.model, on_device, self._weights).named()
+        features = None
+        if self._cache is not None:
+            features = self._cache.features(self.model, on_device, batch.paths)
+        return training_losses(self.model, on_device, self._weights, features).named()
 
 
 def train(
@@ -105,7 +114,10 @@ def train(
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"training {trained / 1e6:.1f} million weights on {accelerator.num_processes} processes")
     weights = LossWeights(config.ce_weight, config.bce_weight, config.dice_weight)
-    loop = Loop(Finetune(model, weights), folder, _loop_settings(config))
+    cache = None
+    if config.feature_cache is not None:
+        cache = FeatureCache(Path(config.feature_cache), model, config.precision)
+    loop = Loop(Finetune(model, weights, cache), folder, _loop_settings(config))
     batches = MixtureBatches(mixture, config.micro_batch, model.tokenizer, model.config)
 
     def share(first: int) -> Iterable[FileBatch]:
@@ -209,12 +221,13 @@ def _loop_settings(config: TrainConfig) -> LoopSettings:
 
 def _with_whole_paths(config: TrainConfig) -> TrainConfig:
     """Files and folders named from the root, so that `lisa merge` finds them from anywhere."""
-    names = ("model", "run", "sam", "vision_tower", "sam_config", "data", "validation_data")
+    new = ("run", "feature_cache")  # need not be there yet
+    names = (*new, "model", "sam", "vision_tower", "sam_config", "data", "validation_data")
     found: dict[str, Any] = {
         name: str(path.resolve())
         for name in names
         if (value := getattr(config, name)) is not None
-        and ((path := Path(value).expanduser()).exists() or name == "run")
+        and ((path := Path(value).expanduser()).exists() or name in new)
     }
     return replace(config, **found)
 
