@@ -42,18 +42,21 @@ class FeatureCache:
     def features(self, model: Lisa, batch: Batch, pictures: Sequence[Path]) -> Features:
         """The features of a batch on the model's device, encoding only pictures that are new."""
         paths = [self._path(picture) for picture in pictures]
-        known = [_read(path, model.device) for path in paths]
-        missing = [i for i, entry in enumerate(known) if entry is None]
+        entries = {i: entry for i, p in enumerate(paths) if (entry := _read(p, model.device))}
+        missing = [i for i in range(len(paths)) if i not in entries]
         if missing:
             part = replace(
                 batch, sam_pixels=batch.sam_pixels[missing], clip_pixels=batch.clip_pixels[missing]
             )
             new = encode_images(model, part)
             for k, i in enumerate(missing):
-                known[i] = new.image_tokens[k], new.sam_embeddings[k]
-                _write(paths[i], *known[i])
-        tokens, embeddings = zip(*(entry for entry in known if entry is not None), strict=True)
-        return Features(torch.stack(tokens), torch.stack(embeddings))
+                entries[i] = new.image_tokens[k], new.sam_embeddings[k]
+                _write(paths[i], *entries[i])
+        in_order = [entries[i] for i in range(len(paths))]
+        return Features(
+            torch.stack([tokens for tokens, _ in in_order]),
+            torch.stack([embeddings for _, embeddings in in_order]),
+        )
 
     def _path(self, picture: Path) -> Path:
         status = picture.stat()

@@ -1,4 +1,4 @@
-"""Features of the frozen encoders on disk: the same training, without running the encoders again."""
+"""Features of the frozen encoders on disk: the same training without running them again."""
 
 import os
 from dataclasses import replace
