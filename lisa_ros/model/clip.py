@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from lisa_ros.model.config import LisaConfig
+from lisa_ros.model.conv_stem import ConvStem
 from lisa_ros.model.errors import CheckpointError
 
 
@@ -25,6 +26,9 @@ class ClipTower(nn.Module):
         sizes["num_hidden_layers"] = config.num_clip_layers
         self.keep_cls = config.select_feature == "cls_patch"
         self.vision_model = CLIPVisionModel(CLIPVisionConfig(**sizes))
+        if config.clip_conv_stem:
+            embeddings: Any = self.vision_model.embeddings
+            embeddings.patch_embedding = ConvStem(config.clip_conv_stem, config.clip.hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalised pixels to (B, num_image_tokens, clip_hidden) features."""

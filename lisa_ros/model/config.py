@@ -69,7 +69,9 @@ class SamConfig:
     num_multimask_outputs: int = 3
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
-    similarity_prompt: bool = False  # an aid to small models; the published ones have none
+    # Aids to small models; the published ones have none.
+    similarity_prompt: bool = False
+    conv_stem: tuple[int, ...] = ()  # widths of convolutions in place of the patch embedding
 
     @property
     def grid_size(self) -> int:
@@ -90,7 +92,12 @@ class SamConfig:
         encoder, decoder = "image_encoder.", "mask_decoder."
         try:
             _, grid, _, embed_dim = shapes[encoder + "pos_embed"]
-            patch_size = shapes[encoder + "patch_embed.proj.weight"][-1]
+            conv_stem = known.get("conv_stem", ())
+            patch_size = (
+                2 ** (len(conv_stem) + 1)
+                if conv_stem
+                else shapes[encoder + "patch_embed.proj.weight"][-1]
+            )
             depth = _count(shapes, encoder + "blocks.{}.norm1.weight")
             # rel_pos_h is (2 * side - 1, head_dim): windowed blocks have a short side.
             rel_pos = [shapes[f"{encoder}blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
@@ -178,6 +185,7 @@ class LisaConfig:
     projector: str = "linear"  # or mlp{N}x_gelu, as in LLaVA-1.5
     use_im_start_end: bool = True  # the prompt holds <im_start><image><im_end>
     clip_view: ClipView = "crop"  # what of a wide picture the language model sees
+    clip_conv_stem: tuple[int, ...] = ()  # an aid to small models, as `SamConfig.conv_stem`
     conversation: str = "llava_v1"
     default_template: str = "explain"  # what turns an instruction into a question
 
@@ -191,6 +199,15 @@ class LisaConfig:
                 f"a [SEG] embedding has {self.out_dim} channels (out_dim) but SAM's prompts have "
                 f"{self.sam.prompt_embed_dim}"
             )
+        for name, stem, patch in (
+            ("clip_conv_stem", self.clip_conv_stem, self.clip.patch_size),
+            ("sam_config.conv_stem", self.sam.conv_stem, self.sam.patch_size),
+        ):
+            if stem and 2 ** (len(stem) + 1) != patch:
+                raise CheckpointError(
+                    f"{name}: {len(stem)} widths make patches of {2 ** (len(stem) + 1)} pixels, "
+                    f"expected {patch}"
+                )
         if not 1 <= self.num_clip_layers <= self.clip.num_hidden_layers:
             raise CheckpointError(
                 f"mm_vision_select_layer {self.select_layer} names no layer of a vision tower with "
@@ -247,6 +264,7 @@ class LisaConfig:
             projector=values.get("mm_projector_type", cls.projector),
             use_im_start_end=values.get("mm_use_im_start_end", cls.use_im_start_end),
             clip_view=values.get("clip_view", cls.clip_view),
+            clip_conv_stem=tuple(values.get("clip_conv_stem", ())),
             conversation=values.get("conversation", cls.conversation),
             default_template=values.get("default_template", cls.default_template),
         )
@@ -265,6 +283,7 @@ class LisaConfig:
             "mm_projector_type": self.projector,
             "mm_use_im_start_end": self.use_im_start_end,
             "clip_view": self.clip_view,
+            "clip_conv_stem": self.clip_conv_stem,
             "conversation": self.conversation,
             "default_template": self.default_template,
             "vision_config": self.clip.to_diff_dict(),

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lisa_ros.model.config import SamConfig
+from lisa_ros.model.conv_stem import ConvStem
 
 
 class FusedAttention(Attention):
@@ -123,6 +124,8 @@ class ImageEncoder(ImageEncoderViT):
             window_size=config.window_size,
             global_attn_indexes=config.global_attn_indexes,
         )
+        if config.conv_stem:
+            self.patch_embed.proj = ConvStem(config.conv_stem, config.embed_dim)
         for i, block in enumerate(self.blocks):
             side = config.grid_size if i in config.global_attn_indexes else config.window_size
             block.attn = FusedAttention(
