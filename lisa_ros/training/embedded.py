@@ -34,14 +34,15 @@ class EmbeddedSizes:
     clip_image: int = 256
     clip_patch: int = 16
     clip_width: int = 192
-    clip_layers: int = 5
+    clip_layers: int = 4
     clip_heads: int = 6
     sam_image: int = 384
     sam_width: int = 192
-    sam_layers: int = 6
+    sam_layers: int = 4
     sam_heads: int = 6
     sam_window: int = 8
-    sam_global: tuple[int, ...] = (2, 5)
+    sam_global: tuple[int, ...] = (1, 3)
+    conv_stem: tuple[int, ...] = (32, 64, 128)
     prompt: int = 128
     decoder_mlp: int = 256
 
@@ -64,6 +65,7 @@ def embedded_config(sizes: EmbeddedSizes) -> LisaConfig:
         "out_dim": sizes.prompt,
         "mm_vision_select_layer": -1,
         "clip_view": "pad",
+        "clip_conv_stem": sizes.conv_stem,
     }
     clip = CLIPVisionConfig(
         hidden_size=sizes.clip_width,
@@ -85,6 +87,7 @@ def embedded_config(sizes: EmbeddedSizes) -> LisaConfig:
         decoder_mlp_dim=sizes.decoder_mlp,
         iou_head_hidden_dim=64,
         similarity_prompt=True,
+        conv_stem=sizes.conv_stem,
     )
     return LisaConfig.from_json(
         values,

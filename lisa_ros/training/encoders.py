@@ -22,7 +22,7 @@ from lisa_ros.training.batch import Batch, Features, encode_images
 from lisa_ros.training.losses import mask_losses
 from lisa_ros.training.scene_batch import SceneBatch, to_device
 
-_POINTS = 2  # point prompts an image
+_POINTS = 1  # point prompts an image
 _SHARPNESS = 16.0  # of a softmax over cosines
 
 
@@ -81,15 +81,15 @@ class EncoderStage(nn.Module):
         of_class, of_colour = logits.float().split(
             [self.num_classes, logits.shape[-1] - self.num_classes], dim=-1
         )
-        # Most of a picture is background: it counts a tenth.
-        weight = torch.ones(self.num_classes, device=device)
-        weight[0] = 0.1
-        loss = F.cross_entropy(of_class.flatten(0, 1), classes.flatten(), weight=weight)
-        if (colours > 0).any():
-            target = torch.where(colours > 0, colours - 1, -100)
-            loss = loss + 0.5 * F.cross_entropy(
-                of_colour.flatten(0, 1), target.flatten(), ignore_index=-100
-            )
+        weight = _cell_weights(ids, scenes.classes.shape[1])
+        loss = F.cross_entropy(of_class.mT, classes, reduction="none")
+        loss = (weight * loss).sum() / weight.sum()
+        known = colours > 0
+        if known.any():
+            target = torch.where(known, colours - 1, 0)
+            of_colours = F.cross_entropy(of_colour.mT, target, reduction="none")
+            weight = weight * known
+            loss = loss + 0.5 * (weight * of_colours).sum() / weight.sum()
         return loss
 
     def _point_losses(
@@ -109,6 +109,18 @@ class EncoderStage(nn.Module):
         instances = ids.flatten(1).gather(1, chosen).flatten()
         targets = ids[image] == instances[:, None, None]
         return mask_losses([upscale_masks(low_res_masks, geometry)], [targets])
+
+
+def _cell_weights(ids: torch.Tensor, instances: int) -> torch.Tensor:
+    """What each of the cells (B, N) counts, by the instance that it shows.
+
+    A thing counts as the root of its cells, so that small ones are learned as well; the background,
+    which is most of a picture, a tenth of them.
+    """
+    cells = ids.new_zeros(len(ids), instances).scatter_add(1, ids, torch.ones_like(ids))
+    weight = cells.clamp(min=1).float().rsqrt()
+    weight[:, 0] = 0.05
+    return weight.gather(1, ids)
 
 
 def point_prompts(

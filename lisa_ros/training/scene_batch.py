@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -99,6 +99,58 @@ def as_turn(question: Question, rng: np.random.Generator) -> Turn:
     if question.explanation and (template == "explain" or not question.targets):
         answer = f"{answer} {question.explanation}"
     return Turn(INSTRUCTION_TEMPLATES[template].format(question.instruction), answer)
+
+
+def crowd(scenes: SceneBatch, rng: np.random.Generator, *, layers: int) -> SceneBatch:
+    """Lay things of further scenes over each picture, moved, scaled and mirrored.
+
+    Most of a rendered picture is table; an encoder learns more from one that is full of things
+    (Ghiasi et al., Simple Copy-Paste, 2021).
+
+    Args:
+        scenes: n * (1 + layers) without conversations.
+
+    Returns:
+        The first n, with things of the others, of each with a probability of 2/3.
+    """
+    count = len(scenes.rgb) // (1 + layers)
+    rgb, ids = scenes.rgb.numpy(), scenes.ids.numpy()
+    rgb_out, ids_out = rgb[:count].copy(), ids[:count].copy()
+    classes, colours = scenes.classes[:count].clone(), scenes.colours[:count].clone()
+    height, width = ids.shape[1:]
+    step = 256 // (1 + layers)  # instances of a layer are numbered from a multiple of it
+    for source in range(count, len(rgb)):
+        layer, i = divmod(source, count)
+        if rng.random() < 1 / 3:
+            continue
+        scale = rng.uniform(0.6, 1.4)
+        rows = _moved(height, scale, rng.uniform(-0.3, 0.3))
+        columns = _moved(width, scale * rng.choice((-1, 1)), rng.uniform(-0.3, 0.3))
+        pasted = np.pad(ids[source], 1)[np.ix_(rows, columns)]
+        y, x = np.nonzero((pasted > 0) & (pasted < step))
+        rgb_out[i, y, x] = rgb[source, rows[y] - 1, columns[x] - 1]
+        ids_out[i, y, x] = pasted[y, x] + layer * step
+        own = slice(layer * step, (layer + 1) * step)
+        classes[i, own] = scenes.classes[source, :step]
+        colours[i, own] = scenes.colours[source, :step]
+    return replace(
+        scenes,
+        rgb=torch.from_numpy(rgb_out),
+        ids=torch.from_numpy(ids_out),
+        targets=scenes.targets[:count],
+        classes=classes,
+        colours=colours,
+    )
+
+
+def _moved(size: int, scale: float, shift: float) -> np.ndarray:
+    """Where in a source with a margin of 1 each of `size` positions lies; a negative scale mirrors.
+
+    What lies outside the source is put on its margin.
+    """
+    middle = (size - 1) / 2
+    at = np.rint((np.arange(size) - middle - shift * size) / scale + middle)
+    return at.clip(-1, size).astype(np.int64) + 1
 
 
 def to_device(

@@ -22,12 +22,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lisa_ros.evaluation.generated import Case, score_answers
+from lisa_ros.model.lisa import Lisa
+from lisa_ros.model.loading import load
 from lisa_ros.model.tokenizer import LisaTokenizer
 from lisa_ros.perception import Segmenter
 from lisa_ros.sim.catalog import CLASS_NAMES, COLOURS
 from lisa_ros.sim.corpus import corpus
 from lisa_ros.sim.instructions import SEG, Question
-from lisa_ros.training.batch import encode_images, training_losses
+from lisa_ros.training.batch import training_losses
 from lisa_ros.training.embedded import (
     EmbeddedSizes,
     embedded_config,
@@ -37,11 +39,12 @@ from lisa_ros.training.embedded import (
 )
 from lisa_ros.training.encoders import EncoderStage
 from lisa_ros.training.loop import Loop, LoopSettings, bf16_is_fast
-from lisa_ros.training.scene_batch import SceneBatch, make_scene_batch, to_device
+from lisa_ros.training.scene_batch import SceneBatch, crowd, make_scene_batch, to_device
 from lisa_ros.training.scene_set import Example, SceneSet, SceneSettings, render_scenes
 
 # Seeds of test scenes start here; training scenes count up from 0.
 TEST_SEED = 1_000_000_000
+_LAYERS = 3  # scenes whose things are laid over a picture that the encoders learn from
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class Recipe:
         images: scenes a batch.
         questions: about each scene of a batch.
         encoder_steps, steps: optimiser steps of the two stages.
-        encoder_rate: factor of the learning rate of both encoders in the second stage.
-        dense_weight: of the encoders' losses there.
+        encoder_rate: factor of the learning rate of both encoders in the second stage; with 0 they
+            stay as they are, as LISA's do.
+        start: folder of an embedded model with the same words; all but its encoders is taken over.
     """
 
     sizes: EmbeddedSizes = field(default_factory=EmbeddedSizes)
@@ -68,12 +72,12 @@ class Recipe:
     sentences: int = 200_000
     images: int = 8
     questions: int = 4
-    encoder_steps: int = 3_200
-    steps: int = 2_850
+    encoder_steps: int = 4_800
+    steps: int = 5_000
     learning_rate: float = 8e-4
-    encoder_rate: float = 0.5
-    dense_weight: float = 1.0
+    encoder_rate: float = 0.0
     seed: int = 0
+    start: str | None = None
 
 
 class SceneBatches(Dataset[SceneBatch]):
@@ -92,18 +96,20 @@ class SceneBatches(Dataset[SceneBatch]):
     def __getitem__(self, number: int) -> SceneBatch:
         if self._tokenizer is None:
             self._tokenizer = LisaTokenizer.from_folder(self._tokenizer_folder)
-        recipe = self._recipe
+        recipe, is_first = self._recipe, self._stage == 1
         rng = np.random.default_rng([recipe.seed, self._stage, number])
-        chosen = rng.choice(len(self._scenes), min(recipe.images, len(self._scenes)), replace=False)
-        return make_scene_batch(
+        images = recipe.images * (1 + _LAYERS if is_first else 1)
+        chosen = rng.choice(len(self._scenes), images, replace=images > len(self._scenes))
+        scenes = make_scene_batch(
             [self._scenes[int(k)] for k in chosen],
             self._tokenizer,
             self._config,
             rng,
-            questions=recipe.questions if self._stage == 2 else 0,
+            questions=0 if is_first else recipe.questions,
             class_names=CLASS_NAMES,
             colour_names=tuple(COLOURS),
         )
+        return crowd(scenes, rng, layers=_LAYERS) if is_first else scenes
 
 
 def train(
@@ -124,7 +130,10 @@ def train(
             corpus(recipe.sentences, recipe.seed), model_folder, recipe.sizes.vocabulary
         )
     tokenizer = LisaTokenizer.from_folder(model_folder)
-    model = new_model(embedded_config(recipe.sizes), tokenizer, recipe.seed).to(device)
+    model = new_model(embedded_config(recipe.sizes), tokenizer, recipe.seed)
+    if recipe.start is not None:
+        take_over(model, Path(recipe.start))
+    model.to(device)
 
     # On the CPU they would only take time from the training.
     loaders = workers if device.type == "cuda" else 0
@@ -147,24 +156,28 @@ def train(
         bf16=bf16_is_fast(device),
         seed=recipe.seed,
     )
+    model.language_model.requires_grad_(False)  # what a word means stays, pictures come to it
     stage = EncoderStage(model, CLASS_NAMES, tuple(COLOURS)).to(device)
     encoders = Loop(stage, folder / "encoders", settings)
     encoders.run(batches(1, recipe.encoder_steps), "encoders")
 
+    model.requires_grad_(True)
+    for encoder in (model.vision_tower, model.visual_model.image_encoder):
+        encoder.requires_grad_(recipe.encoder_rate > 0)
     settings = replace(settings, steps=recipe.steps, warmup_steps=min(300, recipe.steps // 10))
-    loop = Loop(
-        EverythingStage(stage, recipe.dense_weight),
+    everything = Loop(
+        WordsAndMasks(model),
         folder / "everything",
         settings,
-        rate=lambda name: recipe.encoder_rate if _is_encoder(name) else 1.0,
+        rate=lambda name: recipe.encoder_rate if _of_encoder(name) else 1.0,
     )
-    loop.run(batches(2, recipe.steps), "everything")
+    everything.run(batches(2, recipe.steps), "everything")
     save_model(model, model_folder)
     card: dict[str, Any] = {
         "recipe": asdict(recipe),
         "hardware": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
         "torch": torch.__version__,
-        "hours": round((encoders.seconds + loop.seconds) / 3600, 2),
+        "hours": round((encoders.seconds + everything.seconds) / 3600, 2),
     }
     segmenter = Segmenter.from_pretrained(model_folder, device=str(device))
     for name, held_out in (("seen", False), ("held_out", True)):
@@ -178,28 +191,28 @@ def train(
     return model_folder
 
 
-class EverythingStage(nn.Module):
-    """LISA's losses; and the encoders shall not forget what they know."""
+class WordsAndMasks(nn.Module):
+    """A model with LISA's losses."""
 
-    def __init__(self, encoders: EncoderStage, dense_weight: float) -> None:
+    def __init__(self, model: Lisa) -> None:
         super().__init__()
-        self.encoders = encoders
-        self.dense_weight = dense_weight
+        self.model = model
 
     def forward(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
         """Named losses of a batch of scenes."""
-        model = self.encoders.model
-        batch = to_device(scenes, model.config, model.device, varied=True)
-        features = encode_images(model, batch)
-        dense = self.encoders.dense_losses(features, scenes)
-        return {
-            **training_losses(model, batch, features=features).named(),
-            **{name: self.dense_weight * loss for name, loss in dense.items()},
-        }
+        batch = to_device(scenes, self.model.config, self.model.device, varied=True)
+        return training_losses(self.model, batch).named()
 
 
-def _is_encoder(name: str) -> bool:
-    return ".vision_tower." in name or ".image_encoder." in name
+def take_over(model: Lisa, folder: Path) -> None:
+    """Copy all weights but the encoders' from a model of the same sizes and words."""
+    weights = load(folder, device="cpu", precision="fp32").state_dict()
+    own = {name: value for name, value in weights.items() if not _of_encoder(name)}
+    model.load_state_dict(own, strict=False)
+
+
+def _of_encoder(name: str) -> bool:
+    return "vision_tower." in name or "image_encoder." in name
 
 
 def _test_scenes(recipe: Recipe, folder: Path, held_out: bool, workers: int) -> SceneSet:
@@ -256,6 +269,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="gets scenes, checkpoints and the model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument("--start", metavar="FOLDER", help="an embedded model to go on from")
     for name in ("scenes", "images", "questions", "encoder_steps", "steps", "seed"):
         default = getattr(recipe, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N")

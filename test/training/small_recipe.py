@@ -20,6 +20,7 @@ SIZES = EmbeddedSizes(
     sam_heads=4,
     sam_window=4,
     sam_global=(1,),
+    conv_stem=(8, 16, 32),
     prompt=64,
     decoder_mlp=64,
 )

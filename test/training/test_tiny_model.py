@@ -11,13 +11,15 @@ from small_recipe import small_recipe
 
 from lisa_ros.evaluation.generated import Case, score_answers
 from lisa_ros.model.conversation import INSTRUCTION_TEMPLATES
+from lisa_ros.model.loading import load
 from lisa_ros.model.preprocessing import clip_input, sam_input
+from lisa_ros.model.tokenizer import LisaTokenizer
 from lisa_ros.perception import Segmenter, Status
 from lisa_ros.sim.instructions import Question
 from lisa_ros.training.embedded import EmbeddedSizes, embedded_config, new_model, num_weights
-from lisa_ros.training.scene_batch import SceneBatch, as_turn, to_device, vary
+from lisa_ros.training.scene_batch import SceneBatch, as_turn, crowd, to_device, vary
 from lisa_ros.training.scene_set import SceneSet, render_scenes
-from lisa_ros.training.tiny_model import scene_cases, train
+from lisa_ros.training.tiny_model import scene_cases, take_over, train
 
 pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
 
@@ -104,8 +106,6 @@ def test_rendering_goes_on_where_it_stopped(tmp_path):
 
 
 def test_the_shipped_size_stays_below_20_mb(trained):
-    from lisa_ros.model.tokenizer import LisaTokenizer
-
     sizes = EmbeddedSizes(vocabulary=1200)
     tokenizer = LisaTokenizer.from_folder(trained / "model")
     model = new_model(embedded_config(sizes), tokenizer, seed=0)
@@ -132,6 +132,50 @@ def test_pixels_are_those_that_the_model_gets_in_use():
     clip = clip_input(rgb, config.clip_preprocessing, config.clip_view)
     # PIL rounds to whole levels on its way, and overshoots are cut there as well.
     assert (batch.clip_pixels[0] - clip).abs().mean() < 0.02
+
+
+def crowded(count: int, layers: int) -> tuple[SceneBatch, SceneBatch]:
+    """Scenes with a thing of a grey of its own in the middle of each, and what comes of them."""
+    ids = torch.zeros(count, 40, 60, dtype=torch.uint8)
+    ids[:, 15:25, 20:40] = 3
+    rgb = torch.where(ids > 0, 100 + torch.arange(count)[:, None, None], 0).to(torch.uint8)
+    table = torch.zeros(count, 256, dtype=torch.int64)
+    table[:, 3] = 1 + torch.arange(count)
+    scenes = SceneBatch(
+        rgb[..., None].expand(-1, -1, -1, 3), ids, [], [], [()] * count, table, table
+    )
+    return scenes, crowd(scenes, np.random.default_rng(0), layers=layers)
+
+
+def test_a_crowd_keeps_pixels_instances_and_names_together():
+    scenes, result = crowded(count=32, layers=3)
+    assert result.rgb.shape == (8, 40, 60, 3)
+    names = result.classes.gather(1, result.ids.flatten(1).long()).view_as(result.ids)
+    assert torch.equal(result.rgb[..., 0], torch.where(names > 0, 99 + names, 0).to(torch.uint8))
+    assert torch.equal(result.colours, result.classes)
+    shown = [set(np.unique(ids)) - {0} for ids in result.ids.numpy()]
+    assert max(map(len, shown)) == 4
+    assert min(map(len, shown)) < 4  # a scene as it was rendered is learned from as well
+    assert set().union(*shown) == {3, 64 + 3, 128 + 3, 192 + 3}
+    assert not torch.equal(result.ids > 0, scenes.ids[:8] > 0)
+
+
+def test_without_layers_a_crowd_is_the_scenes():
+    scenes, result = crowded(count=2, layers=0)
+    assert torch.equal(result.rgb, scenes.rgb)
+    assert torch.equal(result.ids, scenes.ids)
+
+
+def test_a_training_goes_on_from_another_models_words(trained, tmp_path):
+    recipe = small_recipe()
+    tokenizer = LisaTokenizer.from_folder(trained / "model")
+    model = new_model(embedded_config(recipe.sizes), tokenizer, seed=5)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    take_over(model, trained / "model")
+    source = load(trained / "model", device="cpu", precision="fp32").state_dict()
+    for name, value in model.state_dict().items():
+        is_encoder = name.startswith(("vision_tower.", "visual_model.image_encoder."))
+        assert torch.equal(value, before[name] if is_encoder else source[name])
 
 
 def test_variation_keeps_pictures_pictures():
