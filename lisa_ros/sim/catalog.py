@@ -191,8 +191,8 @@ CLASS_NAMES: tuple[str, ...] = tuple(_CLASSES)
 
 
 def object_class(name: str) -> ObjectClass:
-    """How objects of a class of CLASS_NAMES vary."""
-    return _CLASSES[name]
+    """How objects of a class vary; those of `add_object` do not."""
+    return _CLASSES.get(name, ObjectClass())
 
 
 # --- Meshes ---
@@ -258,7 +258,24 @@ def _load(packed: PackedMesh) -> Mesh:
 @lru_cache(maxsize=1)
 def meshes() -> Mapping[str, Mesh]:
     """All meshes by name, read from the pack once."""
-    return MappingProxyType({packed.name: _load(packed) for packed in read_pack(PACK)})
+    return MappingProxyType({packed.name: _load(packed) for packed in (*read_pack(PACK), *_own)})
+
+
+_own: list[PackedMesh] = []
+
+
+def add_object(mesh: PackedMesh) -> None:
+    """Let scenes show an object of your own; to be called before the first `Renderer` is made.
+
+    `sample_scene(seed, also=[mesh.name])` puts it on the table.
+
+    Raises:
+        ValueError: there is a mesh of this name.
+    """
+    if mesh.name in meshes():
+        raise ValueError(f"there is a mesh named {mesh.name!r} already; name yours differently")
+    _own.append(mesh)
+    meshes.cache_clear()
 
 
 @lru_cache(maxsize=1)

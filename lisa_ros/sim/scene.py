@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -228,12 +229,17 @@ def _sample_view(rng: np.random.Generator, objects: list[SceneObject], facing: f
 
 
 def sample_scene(
-    seed: int, *, held_out_meshes: bool = False, num_objects: tuple[int, int] = (4, 10)
+    seed: int,
+    *,
+    held_out_meshes: bool = False,
+    num_objects: tuple[int, int] = (4, 10),
+    also: Sequence[str] = (),
 ) -> Scene:
     """A random scene; the same seed gives the same scene on any machine.
 
     held_out_meshes: of each class that has such, take meshes that no scene shows otherwise.
     num_objects: fewest and most objects (in a crowd, some find no room and are left out).
+    also: meshes that lie on the table besides these.
     """
     fewest, most = num_objects
     if not 1 <= fewest <= most <= 50:
@@ -245,6 +251,7 @@ def sample_scene(
     for mesh in _sample_meshes(rng, int(rng.integers(fewest, most + 1)), held_out_meshes):
         used = {item.colour for item in items if item.class_name == mesh.class_name}
         items.append(_sample_object(rng, mesh, used, facing))
+    items += [_sample_object(rng, meshes()[name], set(), facing) for name in also]
     items.sort(key=lambda item: -max(item.size[:2]))  # small things find room last
     objects = _place(rng, items, table, spread=float(rng.uniform(0.09, 0.2)))
     view = _sample_view(rng, objects, facing)
