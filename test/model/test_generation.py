@@ -1,10 +1,12 @@
 """Batches, cancelling, sampling, limits, and how much work an answer takes."""
 
+import collections
 import gc
 from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lisa_ros.model.errors import InstructionError
 from lisa_ros.model.generation import (
@@ -292,6 +294,54 @@ def test_forced_masks_need_one_pass(model, features, prompts):
     with counted(model.language_model.model, lambda a, k: k["inputs_embeds"].shape[0]) as read:
         list(force_masks(model, features, prompts))
     assert read == [len(prompts)]
+
+
+def test_keys_and_values_stay_where_they_are(model, features, prompts):
+    """No step copies what was read before: each layer has one place for all of it."""
+    with counted(
+        model.language_model.model,
+        lambda a, k: [
+            tensor.untyped_storage().data_ptr()
+            for layer in k["past_key_values"].layers
+            if layer.is_initialized
+            for tensor in (layer.keys, layer.values)
+        ],
+    ) as places:
+        list(generate(model, features, [prompts[0]], max_new_tokens=24))
+    assert len(places) > 10
+    assert places[0] == []  # the prompt is read into new ones
+    assert len(set(places[1])) == 2 * model.config.llama.num_hidden_layers
+    assert all(place == places[1] for place in places[2:])
+
+
+class Counter(TorchDispatchMode):
+    """How often an operator of aten runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = collections.Counter()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.calls[operator.overloadpacket] += 1
+        return operator(*args, **(kwargs or {}))
+
+
+def test_a_token_converts_and_concatenates_as_little_as_it_must(model, features, prompts):
+    """Work that grows with the answer: none of it moves weights or what was read before."""
+    calls = []
+    for length in (12, 20):  # none of these tokens is [SEG]
+        with Counter() as counter:
+            tokens = ids_of(generate(model, features, [prompts[-1]], max_new_tokens=length))
+        assert len(tokens) == length
+        assert model.tokenizer.seg_id not in tokens
+        calls.append(counter.calls)
+    more = calls[1] - calls[0]  # of 8 tokens
+    layers, aten = model.config.llama.num_hidden_layers, torch.ops.aten
+    assert more[aten._to_copy] == more[aten.clone] == 0
+    # The two halves of the rotary embedding, of queries and of keys, and its angles.
+    assert more[aten.cat] == 8 * (2 * layers + 1)
+    assert more[aten.copy_] == 8 * 2 * layers  # keys and values to their places
+    assert more[aten.linear] == 8 * (7 * layers + 1)
 
 
 def live_bytes() -> int:
