@@ -3,14 +3,19 @@
     source .venv/bin/activate
     OMP_NUM_THREADS=1 python benchmarks/follow.py --json follow.json
 
-A camera swings about a scene; an object is asked for in the first frame.  Then each frame is
-answered twice: by follow mode (`lisa_ros.perception.follow`, with the node's default limits) and by
-asking again.  Where the first answer was wrong there is nothing to follow: such sequences are
-counted and left out.
+An object is asked for in the first frame.  Then each frame is answered twice: by follow mode
+(`lisa_ros.perception.follow`, with the node's default limits) and by asking again.  Three kinds:
+
+    alone        the camera swings about a scene; no other object is of the target's class
+    duplicates   the same, with another object of its class
+    leaves       the camera pans until most objects are out of view, and back, to either side
+
+Where the first answer was wrong there is nothing to follow: such sequences are counted and left
+out.
 
     IoU                 with the true mask, frames in which the object is in view
     wrong object        frames whose mask lies mostly on another object, share of all frames
-    lost rightly        of the frames without the object, how many said LOST
+    lost rightly        of the frames without the object, how many said LOST (or found nothing)
     lost wrongly        of the frames with it, how many did
     asked               questions that follow mode asked, share of all frames
 """
@@ -23,7 +28,8 @@ import math
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,12 +38,14 @@ import numpy as np
 import torch
 from measure import describe_machine, percentiles
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from lisa_ros.evaluation.metrics import overlap
 from lisa_ros.perception import SegmentedObject, Segmenter
 from lisa_ros.perception.follow import Follower
 from lisa_ros.sim.instructions import Question, ask
+from lisa_ros.sim.renderer import Frame, Renderer
+from lisa_ros.sim.scene import sample_scene
 from lisa_ros.sim.sensor import Sensor
 from lisa_ros.sim.view import visible_objects
 
@@ -45,7 +53,10 @@ SEED = 3_000_000_000
 WIDTH, HEIGHT = 384, 288
 MIN_PIXELS = WIDTH * HEIGHT // 1100
 RATE = 5.0  # frames a second
-KINDS = ("class", "synonym", "colour", "need")  # what does not depend on the view
+PERIOD = 16.0  # seconds of a swing or pan there and back
+PAN = 250  # pixels to either side
+KINDS_OF_SEQUENCES = ("alone", "duplicates", "leaves")
+KINDS = ("class", "synonym", "colour", "need")  # of questions: what does not depend on the view
 
 
 @dataclass
@@ -82,6 +93,8 @@ class Tally:
         """Means and shares."""
         frames = self.in_view + self.out_of_view
         return {
+            "in_view": self.in_view,
+            "out_of_view": self.out_of_view,
             "iou": round(float(np.mean(self.ious)), 4),
             "wrong_object": round(self.wrong_object / frames, 4),
             "lost_rightly": round(self.lost_rightly / max(1, self.out_of_view), 4),
@@ -90,27 +103,62 @@ class Tally:
         }
 
 
-def first_question(sensor: Sensor, seed: int) -> tuple[Question, bool] | None:
-    """A question about one object in the first frame, and whether the scene has others like it."""
-    frame = sensor.frame(seed, 0.0)
+class SwingingCamera:
+    """A camera that swings about the scene."""
+
+    def __init__(self, swing: float) -> None:
+        self._sensor = Sensor(WIDTH, HEIGHT, motion_angle=swing, motion_period=PERIOD)
+
+    def frame(self, seed: int, seconds: float) -> Frame:
+        """What it sees of the scene of a seed."""
+        return self._sensor.frame(seed, seconds)
+
+
+class PanningCamera:
+    """A camera that turns aside: a moving window in a wide picture."""
+
+    def __init__(self) -> None:
+        self._renderer = Renderer(WIDTH + 2 * PAN, HEIGHT)
+        self._frame: Frame | None = None
+
+    def frame(self, seed: int, seconds: float) -> Frame:
+        """What it sees of the scene of a seed; its camera is that of the wide picture."""
+        if self._frame is None or self._frame.scene.seed != seed:
+            self._frame = self._renderer.render(sample_scene(seed))
+        x = PAN + round(PAN * math.sin(2 * math.pi * seconds / PERIOD))
+        wide, window = self._frame, np.s_[:, x : x + WIDTH]
+        return replace(
+            wide, rgb=wide.rgb[window].copy(), depth=wide.depth[window], ids=wide.ids[window]
+        )
+
+
+def first_question(frame: Frame, kind: str) -> Question | None:
+    """A question about one object in the first frame, with another of its class as `kind` says."""
     view = visible_objects(frame.ids, frame.depth, frame.scene.objects, MIN_PIXELS)
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([frame.scene.seed, 1])
+    classes = {item.instance: item.class_name for item in frame.scene.objects}
     for question in ask(*view, rng, count=20, image_size=(HEIGHT, WIDTH)):
-        if question.kind in KINDS and len(question.targets) == 1:
-            classes = {item.instance: item.class_name for item in frame.scene.objects}
-            like = [name for name in classes.values() if name == classes[question.targets[0]]]
-            return question, len(like) > 1
+        if question.kind not in KINDS or len(question.targets) != 1:
+            continue
+        like = [name for name in classes.values() if name == classes[question.targets[0]]]
+        if (len(like) > 1) == (kind == "duplicates"):
+            return question
     return None
 
 
 def run_sequence(
-    segmenter: Segmenter, sensor: Sensor, seed: int, frames: int, tallies: dict[str, Tally]
-) -> dict[str, Any] | None:
-    """Follow one object; None where there was nothing to follow."""
-    chosen = first_question(sensor, seed)
-    if chosen is None:
-        return None
-    question, has_duplicates = chosen
+    segmenter: Segmenter,
+    camera: SwingingCamera | PanningCamera,
+    seed: int,
+    kind: str,
+    frames: int,
+    tallies: Mapping[str, Tally],
+) -> int | None:
+    """Follow one object; gives the questions that it took, or None if the first went wrong."""
+    frame = camera.frame(seed, 0.0)
+    question = first_question(frame, kind)
+    if question is None:
+        raise NoQuestionError
     [target] = question.targets
     asked = 0
 
@@ -120,16 +168,15 @@ def run_sequence(
         answer = segmenter.answer(question.instruction, template="mask")
         return next((item for item in answer.objects if item.area), None)
 
-    frame = sensor.frame(seed, 0.0)
     segmenter.set_image(frame.rgb)
     item = ask_now()
     both, either = (0, 1) if item is None else overlap(item.mask, np.uint8(frame.ids == target))
     if item is None or both / either < 0.5:
-        return {"followed": False}
+        return None
     asked = 0
     follower = Follower(segmenter, item, 0.0)
     for k in range(1, frames + 1):
-        frame = sensor.frame(seed, k / RATE)
+        frame = camera.frame(seed, k / RATE)
         started = time.perf_counter()
         segmenter.set_image(frame.rgb)
         step = follower.step(ask_now, k / RATE)
@@ -142,44 +189,59 @@ def run_sequence(
         tallies["ask again"].milliseconds.append((time.perf_counter() - again) * 1e3)
         tallies["follow"].milliseconds.append((between - started) * 1e3)
         asked = count
-    return {"followed": True, "has_duplicates": has_duplicates, "asked": asked}
+    return asked
+
+
+class NoQuestionError(Exception):
+    """A scene has no object to ask for."""
+
+
+def run_kind(segmenter: Segmenter, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Sequences of one kind, until there are enough that began with a right answer."""
+    camera = PanningCamera() if kind == "leaves" else SwingingCamera(math.radians(options.swing))
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    asked: list[int] = []
+    wrong, seed = 0, SEED
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task(kind, total=options.sequences)
+        while len(asked) < options.sequences and wrong < 5 * options.sequences:
+            seed += 1
+            try:
+                count = run_sequence(segmenter, camera, seed, kind, options.frames, tallies)
+            except NoQuestionError:
+                continue
+            if count is None:
+                wrong += 1
+            else:
+                asked.append(count)
+                progress.advance(task)
+    result: dict[str, Any] = {
+        "sequences": len(asked),
+        "first_answer_wrong": wrong,
+        "frames": len(asked) * options.frames,
+    }
+    if asked:
+        result["asked"] = round(sum(asked) / (len(asked) * options.frames), 4)
+        result |= {name: tally.as_dict() for name, tally in tallies.items()}
+        result["iou_ratio"] = round(result["follow"]["iou"] / result["ask again"]["iou"], 4)
+    return result
 
 
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
-    parser.add_argument("--sequences", type=int, default=40, metavar="N")
+    parser.add_argument("--sequences", type=int, default=20, metavar="N", help="of each kind")
     parser.add_argument("--frames", type=int, default=40, metavar="N")
     parser.add_argument("--swing", type=float, default=50.0, metavar="DEG", help="to either side")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     segmenter = Segmenter.from_pretrained(options.model, device="cpu")
-    tallies: dict[str, Tally] = defaultdict(Tally)
-    with Sensor(
-        WIDTH, HEIGHT, motion_angle=math.radians(options.swing), motion_period=16.0
-    ) as sensor:
-        sequences = [
-            run_sequence(segmenter, sensor, SEED + k, options.frames, tallies)
-            for k in track(range(options.sequences), console=Console(stderr=True))
-        ]
-    asked = [s for s in sequences if s is not None]
-    followed = [s for s in asked if s["followed"]]
     result = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "machine": describe_machine(torch.device("cpu")),
-        "sequences": len(followed),
-        "first_answer_wrong": len(asked) - len(followed),
-        "with_duplicates": sum(s["has_duplicates"] for s in followed),
-        "frames": len(followed) * options.frames,
-        "asked": round(
-            sum(s["asked"] for s in followed) / max(1, len(followed) * options.frames), 4
-        ),
-        **{name: tally.as_dict() for name, tally in tallies.items()},
+        **{kind: run_kind(segmenter, kind, options) for kind in KINDS_OF_SEQUENCES},
     }
-    if followed:
-        ratio = result["follow"]["iou"] / result["ask again"]["iou"]
-        result["iou_ratio"] = round(ratio, 4)
     Console().print_json(json.dumps(result))
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
