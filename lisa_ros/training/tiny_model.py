@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -61,7 +62,8 @@ class Recipe:
         encoder_steps, steps: optimiser steps of the two stages.
         encoder_rate: factor of the learning rate of both encoders in the second stage; with 0 they
             stay as they are, as LISA's do.
-        start: folder of an embedded model with the same words; all but its encoders is taken over.
+        start: folder of an embedded model of these sizes; its vocabulary and all its weights but
+            the encoders' are taken over.
     """
 
     sizes: EmbeddedSizes = field(default_factory=EmbeddedSizes)
@@ -125,11 +127,7 @@ def train(
     scenes = folder / "scenes"
     for done in render_scenes(scenes, recipe.settings, count=recipe.scenes, workers=workers):
         say(f"scenes: {done} of {recipe.scenes}")
-    if not (model_folder / "tokenizer.model").is_file():
-        train_tokenizer(
-            corpus(recipe.sentences, recipe.seed), model_folder, recipe.sizes.vocabulary
-        )
-    tokenizer = LisaTokenizer.from_folder(model_folder)
+    tokenizer = _vocabulary(recipe, model_folder)
     model = new_model(embedded_config(recipe.sizes), tokenizer, recipe.seed)
     if recipe.start is not None:
         take_over(model, Path(recipe.start))
@@ -173,22 +171,42 @@ def train(
     )
     everything.run(batches(2, recipe.steps), "everything")
     save_model(model, model_folder)
-    card: dict[str, Any] = {
+    say("answering about scenes that it has not seen")
+    card = {
         "recipe": asdict(recipe),
         "hardware": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
         "torch": torch.__version__,
         "hours": round((encoders.seconds + everything.seconds) / 3600, 2),
+        **_scores(recipe, folder, device, workers),
     }
-    segmenter = Segmenter.from_pretrained(model_folder, device=str(device))
-    for name, held_out in (("seen", False), ("held_out", True)):
-        test_scenes = _test_scenes(recipe, folder / f"test-{name}", held_out, workers)
-        card[name] = score_answers(segmenter, scene_cases(test_scenes), template="mask").as_dict()
-        say(f"{name}: {card[name]}")
-        if not held_out:  # how much of the score the words are worth
-            other = score_answers(segmenter, cases_of_others(test_scenes), template="mask")
-            card["giou_with_another_question"] = other.as_dict()["giou"]
     (model_folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    say(f"gIoU {card['seen']['giou']}, with held-out things and words {card['held_out']['giou']}")
     return model_folder
+
+
+def _vocabulary(recipe: Recipe, folder: Path) -> LisaTokenizer:
+    """The words of the model in a folder, made or taken over where it has none."""
+    if not (folder / "tokenizer.model").is_file():
+        if recipe.start is None:
+            sentences = corpus(recipe.sentences, recipe.seed)
+            return train_tokenizer(sentences, folder, recipe.sizes.vocabulary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("added_tokens.json", "tokenizer.model"):
+            shutil.copy(Path(recipe.start) / name, folder)
+    return LisaTokenizer.from_folder(folder)
+
+
+def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) -> dict[str, Any]:
+    """What the finished model answers about two sets of test scenes."""
+    segmenter = Segmenter.from_pretrained(folder / "model", device=str(device))
+    scores: dict[str, Any] = {}
+    for name, held_out in (("seen", False), ("held_out", True)):
+        scenes = _test_scenes(recipe, folder / f"test-{name}", held_out, workers)
+        scores[name] = score_answers(segmenter, scene_cases(scenes), template="mask").as_dict()
+        if not held_out:  # how much of the score the words are worth
+            other = score_answers(segmenter, cases_of_others(scenes), template="mask")
+            scores["giou_with_another_question"] = other.as_dict()["giou"]
+    return scores
 
 
 class WordsAndMasks(nn.Module):
