@@ -74,8 +74,8 @@ class Recipe:
     sentences: int = 200_000
     images: int = 8
     questions: int = 4
-    encoder_steps: int = 4_800
-    steps: int = 5_000
+    encoder_steps: int = 4_000
+    steps: int = 2_450
     learning_rate: float = 8e-4
     encoder_rate: float = 0.0
     seed: int = 0
