@@ -119,8 +119,8 @@ def test_other_choices_are_no_continuation(trained, start):
 def test_a_loss_that_is_not_finite_names_the_files(start, tmp_path, monkeypatch):
     losses = finetune.training_losses
 
-    def broken(model, batch, weights):
-        found = losses(model, batch, weights)
+    def broken(model, batch, weights, features):
+        found = losses(model, batch, weights, features)
         return replace(found, ce=found.ce / 0)
 
     monkeypatch.setattr(finetune, "training_losses", broken)
