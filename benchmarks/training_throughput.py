@@ -44,7 +44,7 @@ from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.loading import EMBEDDED_MODEL, load
 from lisa_ros.model.random_weights import SIZES, named_config, random_model
 from lisa_ros.model.tokenizer import LisaTokenizer
-from lisa_ros.training.batch import Batch, Features, training_losses
+from lisa_ros.training.batch import Batch, Features, encode_images, training_losses
 from lisa_ros.training.loop import bf16_products
 from lisa_ros.training.lora import LoraSettings, make_trainable
 from lisa_ros.training.mixture_batches import make_batch, to_device
@@ -61,13 +61,6 @@ class Way:
     name: str
     rows: Callable[[Batch], Batch]
     pictures: Callable[[Lisa, Batch], Features]
-
-
-def encode_once(model: Lisa, batch: Batch) -> Features:
-    """Each picture once through either encoder."""
-    return Features(
-        model.encode_clip(batch.clip_pixels), model.visual_model.image_encoder(batch.sam_pixels)
-    )
 
 
 def encode_for_each(model: Lisa, batch: Batch) -> Features:
@@ -92,7 +85,7 @@ def separate(batch: Batch) -> Batch:
 
 
 WAYS = (
-    Way("one row", lambda batch: batch, encode_once),
+    Way("one row", lambda batch: batch, encode_images),
     Way("a row each", separate, encode_for_each),
 )
 

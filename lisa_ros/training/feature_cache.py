@@ -22,10 +22,10 @@ _ENCODERS = ("vision_tower.", "mm_projector.", "visual_model.image_encoder.")
 
 
 class FeatureCache:
-    """One file a picture; of a published model 3 MB each in bf16.
+    """One file a picture; of LISA-7B 4 MB each in bf16.
 
-    A file is found again for the same picture file (path, size and time of change), encoder weights
-    and precision.
+    A file is found again for the same picture file (path, size and time of change), encoder
+    weights, way to bring pictures into them, and precision.
 
     Args:
         folder: is made; may be shared by runs and processes.
@@ -36,7 +36,9 @@ class FeatureCache:
     def __init__(self, folder: Path, model: Lisa, precision: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._encoders = f"{encoder_hash(model)} {precision}"
+        config = model.config
+        view = (config.clip_view, config.clip_preprocessing, config.sam.image_size)
+        self._encoders = f"{encoder_hash(model)} {view} {precision}"
 
     @torch.no_grad()
     def features(self, model: Lisa, batch: Batch, pictures: Sequence[Path]) -> Features:
