@@ -5,7 +5,6 @@ ros2 launch lisa_ros perception.launch.py model:=xinlai/LISA-7B-v1 image_topic:=
 docs/cameras.md lists the arguments for common cameras.
 """
 
-import os
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -14,6 +13,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from lisa_ros.nodes.fast_dds import profile_environment
 
 # Arguments that are parameters of the node: name, description, choices. Where one is empty,
 # params_file decides.
@@ -70,14 +71,6 @@ TOPICS = (
         "intrinsics of the depth, where it has its own",
     ),
 )
-
-# Fast DDS takes the first before Kilted, the second since, and then warns about the first.
-PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-BEFORE_KILTED = ("humble", "iron", "jazzy")
-# What also says how Fast DDS shall send: these files it finds by itself, this variable a user sets.
-PROFILE_FILES = ("DEFAULT_FASTRTPS_PROFILES.xml", "DEFAULT_FASTDDS_PROFILES.xml")
-TRANSPORTS_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
-
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, the perception node, and RViz where it is asked for."""
@@ -153,7 +146,7 @@ def start(context: LaunchContext) -> list[Node]:
             parameters=[value("params_file"), parameters],
             remappings=[(topic, name) for topic, name in topics if name],
             arguments=["--ros-args", "--log-level", value("log_level")],
-            additional_env=profile_environment(value("dds_profile"), share / "config"),
+            additional_env=profile_environment(value("dds_profile")),
         )
     ]
     if value("rviz") == "true":
@@ -174,29 +167,3 @@ def start(context: LaunchContext) -> list[Node]:
             )
         )
     return nodes
-
-
-def profile_environment(choice: str, config: Path) -> dict[str, str]:
-    """The variables that give Fast DDS its profile; none where `auto` leaves it alone."""
-    if choice == "none":
-        return {}
-    if choice == "auto":
-        named = (*PROFILE_VARIABLES, TRANSPORTS_VARIABLE)
-        is_set = any(os.environ.get(name) for name in named) or any(
-            map(os.path.exists, PROFILE_FILES)
-        )
-        if is_set or not uses_fast_dds():
-            return {}
-    profile = config / "fastdds_large_messages.xml" if choice == "auto" else Path(choice)
-    if not profile.is_file():
-        raise RuntimeError(f"dds_profile: expected auto, none or an XML file, got {choice!r}")
-    distro, (old, new) = os.environ.get("ROS_DISTRO"), PROFILE_VARIABLES
-    names = PROFILE_VARIABLES if distro is None else (old if distro in BEFORE_KILTED else new,)
-    return dict.fromkeys(names, str(profile.resolve()))
-
-
-def uses_fast_dds() -> bool:
-    """Whether nodes that are started now speak through Fast DDS."""
-    from rclpy.utilities import get_rmw_implementation_identifier
-
-    return "fastrtps" in get_rmw_implementation_identifier()

@@ -38,6 +38,7 @@ from std_msgs.msg import String
 from lisa_ros.action import Ask
 from lisa_ros.msg import Answer
 from lisa_ros.nodes.demo_report import Exchange, Report
+from lisa_ros.nodes.fast_dds import profile_environment
 from lisa_ros.nodes.image_conversion import depth_to_array, image_to_rgb
 from lisa_ros.perception.depth import Intrinsics, depth_in_metres
 from lisa_ros.sim.instructions import Question, ask
@@ -263,6 +264,7 @@ def started(module: str, log: Path, *arguments: str) -> Iterator[Callable[[], No
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C ends it through this process alone
+            env={**os.environ, **profile_environment()},
         )
 
     def still_there() -> None:

@@ -201,6 +201,7 @@ def _values(exchange: Exchange) -> dict[str, Any]:
         "instruction": exchange.question.instruction,
         "status": exchange.status,
         "explanation": answer.explanation,
+        "message": answer.message,
         "true_answer": exchange.question.answer.replace(" [SEG]", ""),
         "iou": round(exchange.iou, 4),
         "positions": [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
+from lisa_ros.nodes.fast_dds import profile_environment
 from lisa_ros.nodes.geometry_messages import point, quaternion, vector
 from lisa_ros.nodes.image_conversion import array_to_image
 from lisa_ros.nodes.sim_camera_parameters import SimCameraParameters
@@ -238,6 +240,7 @@ def _open_sensor(settings: SimCameraParameters) -> Sensor:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the camera until it is told to stop; 1 if it cannot start."""
+    os.environ.update(profile_environment())
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     told_to_stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

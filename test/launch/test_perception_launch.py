@@ -14,7 +14,6 @@ FILE = ROOT / "launch" / "perception.launch.py"
 RVIZ = ROOT / "rviz" / "lisa.rviz"
 PROFILE = ROOT / "config" / "fastdds_large_messages.xml"
 NEEDED = "ROS 2's launch and launch_ros are not installed in this environment"
-VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 
 # --- without launch ---
@@ -55,9 +54,13 @@ def test_files_are_installed():
     installed = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     folders = re.search(r"install\(DIRECTORY ([\w ]+) DESTINATION share/", installed)[1].split()
     text = FILE.read_text(encoding="utf-8")
-    for file in (PROFILE, ROOT / "config" / "perception.yaml", RVIZ):
+    for file, named_in in (
+        (PROFILE, literals("fast_dds.py")),
+        (ROOT / "config" / "perception.yaml", text),
+        (RVIZ, text),
+    ):
         assert file.is_file()
-        assert file.name in text
+        assert file.name in named_in
         assert file.parent.name in folders
     assert FILE.parent.name in folders
     [executable] = re.findall(r'package="lisa_ros",\s+executable="(\w+)"', text)
@@ -109,9 +112,6 @@ def launch_file(monkeypatch):
         return TextSubstitution(text=str(ROOT))
 
     monkeypatch.setattr(module, "FindPackageShare", share)
-    for name in (*VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "ROS_DISTRO"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(module, "uses_fast_dds", lambda: True)
     return module
 
 
@@ -259,26 +259,10 @@ def test_rviz(start):
     assert "-f" not in rviz.command
 
 
-def test_the_dds_profile_is_set_where_none_is(start, launch_file, monkeypatch):
-    [node] = start()
-    assert node.environment == dict.fromkeys(VARIABLES, str(PROFILE))
-    for distro, variable in (("jazzy", VARIABLES[0]), ("kilted", VARIABLES[1])):
-        with monkeypatch.context() as user:
-            user.setenv("ROS_DISTRO", distro)
-            assert start()[0].environment == {variable: str(PROFILE)}
-    [node] = start(dds_profile="none")
-    assert node.environment == {}
-    for name in (*VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS"):
-        with monkeypatch.context() as user:
-            user.setenv(name, "/the/users/own.xml")
-            assert start()[0].environment == {}
-    monkeypatch.setattr(launch_file, "uses_fast_dds", lambda: False)
-    assert start()[0].environment == {}
-
-
-def test_a_dds_profile_of_ones_own(start, tmp_path):
+def test_the_dds_profile_is_an_argument(start, tmp_path):
+    assert start(dds_profile="none")[0].environment == {}
     mine = tmp_path / "mine.xml"
-    with pytest.raises(RuntimeError, match=r"mine\.xml"):
+    with pytest.raises(ValueError, match=r"mine\.xml"):
         start(dds_profile=str(mine))
     mine.write_text("<dds/>")
     assert set(start(dds_profile=str(mine))[0].environment.values()) == {str(mine)}

@@ -150,7 +150,7 @@ def graph(ros_domain):
 
 @pytest.fixture(scope="module")
 def processes(ros_domain):
-    """Three cameras; each start takes seconds, so they start together."""
+    """Cameras; each start takes seconds, so they start together."""
     children = {
         "still": Child(
             SCRIPT,
@@ -165,10 +165,13 @@ def processes(ros_domain):
             *arguments(width=160, height=120, rate=20.0, seed=3),
             *arguments(motion_angle=20.0, motion_period=2.0),
         ),
+        "large": Child(
+            SCRIPT, "--ros-args", "-r", "__ns:=/large", *arguments(rate=3.0, width=640, height=480)
+        ),
         "without_mujoco": Child(WITHOUT_MUJOCO),
     }
     yield children
-    running = [children[name] for name in ("still", "moving")]
+    running = [children[name] for name in ("still", "moving", "large")]
     for child in running:
         child.process.send_signal(signal.SIGINT)
     for child in running:
@@ -341,6 +344,21 @@ def test_a_moving_camera_under_another_name(processes, graph):
     assert len(pictures) == len(eyes)
     assert np.ptp(np.array(eyes)[:, :2], axis=0).max() > 0.05
     assert np.ptp(np.array(eyes)[:, 2]) < 1e-9
+
+
+def test_large_pictures_hold_up_nothing(processes, graph):
+    """Fast DDS as it comes drops small messages beside large ones, and repeats them in seconds."""
+    processes["large"].wait_for("scene ", 40)
+    viewers = [Viewer(graph, "/large/camera") for _ in range(2)]
+    for viewer in viewers:
+        viewer.frame()
+    start = viewers[0].node.get_clock().now().nanoseconds
+    assert wait_until(lambda: sum(t > start for t in list(viewers[0].frames)) > 15, 20)
+    now = viewers[0].node.get_clock().now().nanoseconds
+    for viewer in viewers:
+        frames = [viewer.frames[t] for t in list(viewer.frames) if start < t < now - 10**9]
+        whole = [frame for frame in frames if len(frame) == len(STREAMS)]
+        assert len(whole) >= len(frames) - 1, [sorted(frame) for frame in frames]
 
 
 def test_without_mujoco_it_says_what_to_install(processes):
