@@ -72,6 +72,7 @@ TOPICS = (
     ),
 )
 
+
 def generate_launch_description() -> LaunchDescription:
     """Arguments, the perception node, and RViz where it is asked for."""
     share = FindPackageShare("lisa_ros")
