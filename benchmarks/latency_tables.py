@@ -105,15 +105,18 @@ def _print_memory(console: Console, result: dict[str, Any]) -> None:
 
 
 def _print_comparison(console: Console, result: dict[str, Any]) -> None:
-    for name, ratio in result["ratio_to_plain"].items():
-        table = Table(title=f"{name} / plain", title_justify="left")
-        for title in ("", "processor time", "wall time"):
-            table.add_column(title, justify="right" if title else "left")
-        for title, key in (
+    titled = [(f"{name} / plain", name, r) for name, r in result["ratio_to_plain"].items()]
+    for precision, of_columns in result.get("ratio_to_plain_in", {}).items():
+        titled += [(f"{name} / plain in {precision}", name, r) for name, r in of_columns.items()]
+    for title, name, ratio in titled:
+        table = Table(title=title, title_justify="left")
+        for heading in ("", "processor time", "wall time"):
+            table.add_column(heading, justify="right" if heading else "left")
+        for what, key in (
             ("everything but SAM's encoder", "without_sam_encoder"),
             ("whole answer", "whole_answer"),
         ):
-            table.add_row(title, *(_ratio(ratio[f"{clock}_{key}"]) for clock in ("cpu", "wall")))
+            table.add_row(what, *(_ratio(ratio[f"{clock}_{key}"]) for clock in ("cpu", "wall")))
         shares = (f"{ratio[f'{clock}_share_of_sam_encoder']:.0%}" for clock in ("cpu", "wall"))
         table.add_row(f"SAM's encoder, share of {name}", *shares)
         console.print(table)

@@ -78,6 +78,7 @@ def main() -> int:
             # bitsandbytes is optional, and not every size fits everywhere.
             result = {"precision": precision.value, "unavailable": str(error)}
         report["results"].append(result)
+        compare_with_first(result, report["results"][0])
         print_result(result, report)
         _free_memory(device)
         if args.json:  # after each precision, so that an interrupted run keeps what it has
@@ -87,6 +88,19 @@ def main() -> int:
     for failure in failed:
         print(f"FAILED: {failure}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def compare_with_first(result: dict[str, Any], first: dict[str, Any]) -> None:
+    """Add the ratios to the published behaviour in the first precision that was asked for."""
+    plain = first.get("columns", {}).get(PLAIN)
+    if plain is not None and result is not first:
+        result["ratio_to_plain_in"] = {
+            first["precision"]: {
+                name: ratios(column, plain)
+                for name, column in result.get("columns", {}).items()
+                if name != PLAIN
+            }
+        }
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -17,9 +18,9 @@ from lisa_ros.model.precision import (
     Precision,
     available_bytes,
     parse_precision,
+    put_quantised,
     quantisable_layers,
     quantise_layers,
-    quantised_parameter,
     required_bytes,
     resolve_device,
 )
@@ -99,15 +100,14 @@ def weight_putter(
     quantised: set[str] = set()
     if precision in (Precision.INT8, Precision.NF4):
         quantised = {f"{name}.weight" for name in quantisable_layers(model)}
-        quantise_layers(model, precision)
+        quantise_layers(model, precision, device)
 
     def put(name: str, tensor: torch.Tensor) -> torch.Tensor:
         module_name, _, leaf = name.rpartition(".")
         module = model.get_submodule(module_name)
         if name in quantised:
-            parameter = quantised_parameter(tensor, precision, device)
-            module.register_parameter(leaf, parameter)
-            return parameter
+            put_quantised(module, tensor, precision, device)
+            return cast(torch.Tensor, module.weight)
         # fp16 overflows in SAM's neck, which therefore stays in fp32 as published.
         in_neck = name.startswith("visual_model.image_encoder.neck.")
         dtype = torch.float32 if in_neck and precision is Precision.FP16 else precision.dtype

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from lisa_ros.model.errors import DeviceError
+from lisa_ros.model.int8_linear import Int8Linear
 
 
 class Precision(str, Enum):
     """How weights are held.
 
-    In INT8 and NF4 the decoder layers of the language model are quantised by bitsandbytes; CLIP,
-    SAM and all projections stay in 16 bits.
+    In INT8 and NF4 the decoder layers of the language model are quantised, by bitsandbytes but for
+    INT8 on a CPU; CLIP, SAM and all projections stay in 16 bits.
     """
 
     FP32 = "fp32"
@@ -103,45 +104,53 @@ def quantisable_layers(model: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-def quantise_layers(model: nn.Module, precision: Precision) -> None:
-    """Replace the decoder's linear layers by bitsandbytes' in a model that has no weights yet.
+def quantise_layers(model: nn.Module, precision: Precision, device: torch.device) -> None:
+    """Replace the decoder's linear layers by quantised ones in a model that has no weights yet.
 
-    The weights are quantised when they are put on a device (`quantised_parameter`).
+    The weights are quantised when they are put on a device (`put_quantised`).
 
     Raises:
-        DeviceError: bitsandbytes is not installed.
+        DeviceError: bitsandbytes is needed and not installed.
     """
-    bnb = _bitsandbytes()
     for name, layer in quantisable_layers(model).items():
-        shape = (layer.in_features, layer.out_features)
-        bias = layer.bias is not None
-        new: nn.Linear
         with torch.device("meta"):  # else billions of random numbers are drawn on the host
-            if precision is Precision.INT8:
-                new = bnb.nn.Linear8bitLt(*shape, bias=bias, has_fp16_weights=False)
-            else:
-                new = bnb.nn.Linear4bit(
-                    *shape, bias=bias, quant_type="nf4", compute_dtype=precision.dtype
-                )
+            new = _quantised_layer(layer, precision, device)
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, new)
 
 
-def quantised_parameter(
-    weight: torch.Tensor, precision: Precision, device: torch.device
-) -> nn.Parameter:
-    """One decoder weight in its quantised form on the device."""
+def _quantised_layer(layer: nn.Linear, precision: Precision, device: torch.device) -> nn.Module:
+    if precision is Precision.INT8 and device.type == "cpu":
+        return Int8Linear(layer, precision.dtype)
+    bnb, shape = _bitsandbytes(), (layer.in_features, layer.out_features)
+    bias = layer.bias is not None
+    new: nn.Module
+    if precision is Precision.INT8:
+        new = bnb.nn.Linear8bitLt(*shape, bias=bias, has_fp16_weights=False)
+    else:
+        new = bnb.nn.Linear4bit(*shape, bias=bias, quant_type="nf4", compute_dtype=precision.dtype)
+    return new
+
+
+def put_quantised(
+    layer: nn.Module, weight: torch.Tensor, precision: Precision, device: torch.device
+) -> None:
+    """Quantise one decoder weight into its layer on the device."""
+    if isinstance(layer, Int8Linear):
+        layer.quantise(weight)
+        return
     bnb = _bitsandbytes()
     if precision is Precision.INT8:
         # By hand, since Int8Params itself converts on the host, which takes a minute for 7B.
         values, scales, _ = bnb.functional.int8_vectorwise_quant(weight.to(device).half())
-        return bnb.nn.Int8Params(
+        layer.weight = bnb.nn.Int8Params(
             values, requires_grad=False, has_fp16_weights=False, CB=values, SCB=scales
         )
+        return
     parameter = bnb.nn.Params4bit(
         weight.to(precision.dtype), requires_grad=False, quant_type="nf4", compress_statistics=True
     )
-    return parameter.to(device)
+    layer.weight = parameter.to(device)
 
 
 def free_quantisation_tables() -> None:

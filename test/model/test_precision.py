@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from lisa_ros.model.generation import MaskEvent, TokenEvent, generate
+from lisa_ros.model.int8_linear import Int8Linear
 from lisa_ros.model.loading import empty_model
 from lisa_ros.model.precision import (
     Precision,
     available_bytes,
     free_quantisation_tables,
+    put_quantised,
     quantise_layers,
-    quantised_parameter,
     required_bytes,
 )
 
@@ -129,11 +130,30 @@ def test_available_memory_of_the_host_is_known():
     assert 1 << 20 < available_bytes(torch.device("cpu")) < 1 << 50
 
 
+@pytest.mark.parametrize("size", [(96, 64), (100, 64), (96, 60)])  # some suit torch's kernel
+@pytest.mark.parametrize("bias", [True, False])
+def test_int8_on_the_cpu_rounds_and_no_more(size, bias):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(*size, bias=bias)
+    layer.weight.data[7] = 0  # an output whose weights are all 0 has no scale
+    int8 = Int8Linear(layer, torch.float32)
+    int8.quantise(layer.weight)
+    if bias:
+        int8.bias = layer.bias
+    step = layer.weight.abs().amax(dim=1, keepdim=True) / 127
+    held = int8.weight * int8.scale[:, None]
+    assert ((held - layer.weight).abs() <= step / 2 + 1e-7).all()
+    for rows in ((1,), (2, 3), (5, 60)):  # the kernel, and unpacked for many rows
+        x = torch.randn(*rows, size[0])
+        want = torch.nn.functional.linear(x, held, layer.bias)
+        torch.testing.assert_close(int8(x), want, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
 def test_quantised_layers_are_made_without_memory(first_golden, precision):
     """Random weights drawn first would take a minute and 26 GB of host memory for 7B."""
     model = empty_model(first_golden.model.config, first_golden.model.tokenizer)
-    quantise_layers(model, Precision(precision))
+    quantise_layers(model, Precision(precision), torch.device("cpu"))
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
@@ -142,11 +162,11 @@ def test_nothing_of_bitsandbytes_outlives_a_model():
     functional = pytest.importorskip(
         "bitsandbytes.functional", reason="needs bitsandbytes, an optional dependency"
     )
-    weight = torch.randn(64, 64)
-    quantised_parameter(weight, Precision.NF4, torch.device("cpu"))
+    weight, layer = torch.randn(64, 64), torch.nn.Linear(64, 64)
+    put_quantised(layer, weight, Precision.NF4, torch.device("cpu"))
     assert functional.name2qmap
     free_quantisation_tables()
     assert not functional.name2qmap
     # The next model gets a new one.
-    quantised_parameter(weight, Precision.NF4, torch.device("cpu"))
+    put_quantised(layer, weight, Precision.NF4, torch.device("cpu"))
     assert functional.name2qmap
