@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import (
@@ -21,7 +23,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lisa_ros.model.errors import UsageError
-from lisa_ros.nodes.frames import FrameBuffer
+from lisa_ros.nodes.frames import FrameBuffer, stamp_ns
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -29,6 +31,8 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 SILENCE = 5.0  # seconds without a message after which a topic counts as missing
+LATE = 0.5  # seconds behind the image after which a topic counts as late
+_DELAYS = 30  # messages that lateness is judged by
 _HISTORY = 5  # messages that the middleware keeps until a callback has time
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 _TRANSPORTS = {"raw": {}, "compressed": {"image": "/compressed", "depth": "/compressedDepth"}}
@@ -38,8 +42,7 @@ _RELIABILITY = {
 }
 _PROFILE = (
     "start the camera's process (not this one) with FASTDDS_DEFAULT_PROFILES_FILE (before Kilted "
-    "FASTRTPS_DEFAULT_PROFILES_FILE) naming config/fastdds_large_messages.xml of lisa_ros, or let "
-    "it publish reliably"
+    "FASTRTPS_DEFAULT_PROFILES_FILE) naming config/fastdds_large_messages.xml of lisa_ros"
 )
 
 
@@ -59,6 +62,8 @@ class TopicState:
         count: messages received.
         last_arrival: monotonic time of the last one, in seconds.
         waiting_since: since when a message could have come, in monotonic seconds.
+        delays: from the stamp to the arrival of the last messages, in seconds; the clocks differ by
+            a constant, which is the same for all topics of a camera.
     """
 
     name: str
@@ -72,11 +77,19 @@ class TopicState:
     count: int = 0
     last_arrival: float | None = None
     waiting_since: float = 0.0
+    delays: deque[float] = field(default_factory=lambda: deque(maxlen=_DELAYS))
 
     @property
     def is_camera_info(self) -> bool:
         """Whether the messages are small."""
         return self.type_name == _INFO_TYPE
+
+    def behind(self, image: TopicState) -> float:
+        """Seconds by which these messages come later than the images; 0 while little is known."""
+        if min(len(self.delays), len(image.delays)) < _DELAYS:
+            return 0.0
+        own, images = (np.percentile(list(state.delays), 90) for state in (self, image))
+        return float(own - images)
 
 
 class _Input:
@@ -165,6 +178,9 @@ class _Input:
             return
         self.state.count += 1
         self.state.last_arrival = time.monotonic()
+        stamp = stamp_ns(message)
+        if stamp:  # some drivers leave it at zero
+            self.state.delays.append(self.state.last_arrival - stamp / 1e9)
         self._add(message)
 
 
@@ -240,7 +256,7 @@ class CameraSubscriptions:
             self._inputs = []
 
     def problems(self, now: float | None = None) -> list[str]:
-        """Which topics are silent and why, one sentence each, by what `check` saw last.
+        """Which topics are silent or late and why, one sentence each, by what `check` saw last.
 
         Args:
             now: monotonic time in seconds.
@@ -251,7 +267,7 @@ class CameraSubscriptions:
             # Masks alone need no intrinsics.
             has_depth = any(state.name == "depth" and state.count for state in states)
             sentences = (
-                self._problem(state, now)
+                self._problem(state, now) or self._lateness(state, states[0])
                 for state in states
                 if has_depth or state.name != "camera_info"
             )
@@ -274,11 +290,21 @@ class CameraSubscriptions:
         if "reliable" not in (state.requested, state.offered) and not state.is_camera_info:
             return (
                 f"{what}; {who}, best effort: the camera is paused, or the DDS transport loses "
-                f"large messages. For Fast DDS {_PROFILE}"
+                f"large messages. For Fast DDS {_PROFILE}, or let it publish reliably"
             )
         return (
             f"{what}; {who}, {state.offered.replace('_', ' ')}, QoS compatible: the camera is "
             "paused, or the network between both machines blocks its data (multicast, firewall)"
+        )
+
+    def _lateness(self, state: TopicState, image: TopicState) -> str:
+        behind = state.behind(image)
+        if behind < LATE:
+            return ""
+        return (
+            f"{state.name}: comes up to {behind:.1f} s later than its image on {state.topic}; the "
+            "camera sends it so, or Fast DDS drops it beside large messages and repeats it: for "
+            f"Fast DDS {_PROFILE}"
         )
 
     def _why_unpublished(self, state: TopicState) -> str:

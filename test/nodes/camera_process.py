@@ -1,7 +1,8 @@
 """A camera in a process of its own: publishes what its argument, a JSON list, says.
 
 Each entry: topic, kind (Image, Depth, CompressedImage, CompressedDepth, CameraInfo), and optionally
-reliable, latched, size ([width, height]), silent (only the publisher is made), once.
+reliable, latched, size ([width, height]), silent (only the publisher is made), once, late (seconds
+by which the stamps are older than the others').
 Ends when its standard input is closed.
 """
 
@@ -13,6 +14,7 @@ import threading
 import cv2
 import numpy as np
 import rclpy
+from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -66,11 +68,12 @@ def main() -> None:
     print("publishing")
     published: set[str] = set()
     while not ended.wait(1 / RATE):
-        stamp = node.get_clock().now().to_msg()
+        now = node.get_clock().now()
         for entry, publisher, message in streams:
             if entry.get("silent") or (entry.get("once") and entry["topic"] in published):
                 continue
-            message.header.stamp = stamp
+            late = Duration(seconds=entry.get("late", 0))
+            message.header.stamp = (now - late).to_msg()
             message.header.frame_id = "camera"
             publisher.publish(message)
             published.add(entry["topic"])

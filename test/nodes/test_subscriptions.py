@@ -282,6 +282,19 @@ def test_a_camera_that_stops(start_camera, subscribe):
     assert "nobody publishes" in problem
 
 
+def test_a_topic_that_comes_late(start_camera, subscribe):
+    topics = rgbd()
+    topics["camera_info"]["late"] = 1.2
+    topics["depth"]["late"] = 0.2  # it takes time to make
+    start_camera(**topics)
+    subscriptions, _ = subscribe()
+    assert subscriptions.problems() == []
+    assert wait_until(lambda: subscriptions.check() and subscriptions.problems())
+    [problem] = subscriptions.problems()
+    assert problem.startswith("camera_info: comes up to 1.2 s later than its image on /camera_info")
+    assert "config/fastdds_large_messages.xml" in problem
+
+
 def check_until_seen(subscriptions, name="image"):
     assert wait_until(lambda: states(subscriptions)[name].publishers)
 
