@@ -100,7 +100,7 @@ def encode_images(model: Lisa, batch: Batch) -> Features:
 
 
 def read_batch(
-    model: Lisa, batch: Batch, image_tokens: torch.Tensor
+    model: Lisa, batch: Batch, image_tokens: torch.Tensor, weights: LossWeights
 ) -> tuple[LisaOutput, torch.Tensor]:
     """The language model's output, a row an image, and the loss of its words (unweighted).
 
@@ -109,6 +109,7 @@ def read_batch(
     """
     rows: list[list[int]] = []
     labels: list[list[int]] = []
+    counts: list[list[float]] = []  # what each label counts
     branches: list[list[int]] = []
     image_of_row: list[int] = []
     for image, conversation in zip(batch.image_index, batch.conversations, strict=True):
@@ -117,10 +118,12 @@ def read_batch(
             image_of_row.append(image)
             rows.append(list(conversation.ids[:start]))
             labels.append(list(conversation.labels[:start]))
+            counts.append([1.0] * start)
             branches.append([0] * start)
         own = conversation.ids[start:]
         rows[-1] += own
         labels[-1] += conversation.labels[start:]
+        counts[-1] += _label_counts(conversation.labels[start:], model.tokenizer.seg_id, weights)
         branches[-1] += [branches[-1][-1] + 1] * len(own)
     output = model(rows, image_tokens[image_of_row], branches)
     # Labels move with their ids, behind the positions that the image takes.
@@ -131,11 +134,24 @@ def read_batch(
         for j, label in enumerate(of_row)
         if label != IGNORE
     ]
+    count = [counts[row][j - shift] for row, j, _ in at]
     # A long question may leave no label within the longest length.
     table = torch.tensor(at, dtype=torch.int64, device=image_tokens.device).reshape(-1, 3)
     row, position, wanted = table.unbind(1)
     logits = output.lm_head(output.hidden_states[row, position - 1])
-    return output, F.cross_entropy(logits.float(), wanted, reduction="sum") / max(1, len(at))
+    ce = F.cross_entropy(logits.float(), wanted, reduction="none")
+    return output, (ce * ce.new_tensor(count)).sum() / max(1, len(at))
+
+
+def _label_counts(labels: Sequence[int], seg_id: int, weights: LossWeights) -> list[float]:
+    """What each of a conversation's labels counts: the first of an answer more than the others."""
+    counts = [1.0] * len(labels)
+    learned = [label != IGNORE for label in labels]
+    for first in (j for j in range(len(labels)) if learned[j] and not (j and learned[j - 1])):
+        end = learned.index(False, first) if False in learned[first:] else len(labels)
+        gives_mask = seg_id in labels[first:end]
+        counts[first] = weights.first_word_found if gives_mask else weights.first_word
+    return counts
 
 
 def training_losses(
@@ -154,7 +170,7 @@ def training_losses(
     """
     weights = weights or LossWeights()
     features = features or encode_images(model, batch)
-    output, ce = read_batch(model, batch, features.image_tokens)
+    output, ce = read_batch(model, batch, features.image_tokens, weights)
     wanted = [0] * len(batch.geometry)
     images = dict.fromkeys(batch.image_index)  # those that are asked about, in their order
     for image, prompts in zip(images, output.seg_embeddings, strict=True):

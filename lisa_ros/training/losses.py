@@ -19,12 +19,17 @@ class LossWeights:
     """Weights of the losses; the defaults are the paper's.
 
     `similarity` is for models with a similarity prompt, which the published ones have not.
+    `first_word` is the weight of an answer's first token among its others: where it says whether
+    something is there, one word in twenty is all that refusing is learned from.  For an answer
+    with a mask it is `first_word_found`: above `first_word`, a model must be surer to refuse.
     """
 
     ce: float = 1.0
     bce: float = 2.0
     dice: float = 0.5
     similarity: float = 1.0
+    first_word: float = 1.0
+    first_word_found: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,16 @@ import torch
 from torch.nn import functional as F
 
 from lisa_ros.model.config import LisaConfig
-from lisa_ros.model.conversation import INSTRUCTION_TEMPLATES, Turn
+from lisa_ros.model.conversation import INSTRUCTION_TEMPLATES, SEG, Turn
 from lisa_ros.model.preprocessing import SAM_PIXEL_MEAN, SAM_PIXEL_STD, MaskGeometry
 from lisa_ros.model.tokenizer import LisaTokenizer
 from lisa_ros.sim.instructions import Question
 from lisa_ros.training.batch import Batch, Conversation
+from lisa_ros.training.losses import IGNORE
 from lisa_ros.training.scene_set import Example
+
+# Share of the questions for one thing whose answer "[SEG]." is put into the model's mouth.
+_FORCED_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,18 @@ def make_scene_batch(
         chosen = [example.questions[k] for k in rng.permutation(len(example.questions))[:count]]
         for question in chosen:
             turn = as_turn(question, rng)
-            conversations.append(
-                Conversation.encode(
-                    tokenizer,
-                    [turn],
-                    template=config.conversation,
-                    use_im_start_end=config.use_im_start_end,
-                )
+            is_forced = len(question.targets) == 1 and rng.random() < _FORCED_SHARE
+            if is_forced:
+                turn = replace(turn, answer=f"{SEG}.")
+            conversation = Conversation.encode(
+                tokenizer,
+                [turn],
+                template=config.conversation,
+                use_im_start_end=config.use_im_start_end,
             )
+            if is_forced:  # it should give a mask then, not learn to say that
+                conversation = replace(conversation, labels=(IGNORE,) * len(conversation.ids))
+            conversations.append(conversation)
             image_index.append(i)
         targets.append(tuple(t for question in chosen for t in question.targets))
         for instance, name in example.classes.items():
@@ -102,7 +110,8 @@ def as_turn(question: Question, rng: np.random.Generator) -> Turn:
 
 
 def crowd(scenes: SceneBatch, rng: np.random.Generator, *, layers: int) -> SceneBatch:
-    """Lay things of further scenes over each picture, moved, scaled and mirrored.
+    """Lay things of further scenes over each picture, moved, scaled, stretched and
+    mirrored.
 
     Most of a rendered picture is table; an encoder learns more from one that is full of things
     (Ghiasi et al., Simple Copy-Paste, 2021).
@@ -123,9 +132,9 @@ def crowd(scenes: SceneBatch, rng: np.random.Generator, *, layers: int) -> Scene
         layer, i = divmod(source, count)
         if rng.random() < 1 / 3:
             continue
-        scale = rng.uniform(0.6, 1.4)
-        rows = _moved(height, scale, rng.uniform(-0.3, 0.3))
-        columns = _moved(width, scale * rng.choice((-1, 1)), rng.uniform(-0.3, 0.3))
+        scale, stretch = rng.uniform(0.6, 1.4), np.exp(rng.uniform(-0.25, 0.25))
+        rows = _moved(height, scale / stretch, rng.uniform(-0.3, 0.3))
+        columns = _moved(width, scale * stretch * rng.choice((-1, 1)), rng.uniform(-0.3, 0.3))
         pasted = np.pad(ids[source], 1)[np.ix_(rows, columns)]
         y, x = np.nonzero((pasted > 0) & (pasted < step))
         rgb_out[i, y, x] = rgb[source, rows[y] - 1, columns[x] - 1]

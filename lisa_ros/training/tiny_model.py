@@ -40,6 +40,7 @@ from lisa_ros.training.embedded import (
 )
 from lisa_ros.training.encoders import EncoderStage
 from lisa_ros.training.loop import Loop, LoopSettings, bf16_is_fast
+from lisa_ros.training.losses import LossWeights
 from lisa_ros.training.scene_batch import SceneBatch, crowd, make_scene_batch, to_device
 from lisa_ros.training.scene_set import Example, SceneSet, SceneSettings, render_scenes
 
@@ -62,8 +63,8 @@ class Recipe:
         encoder_steps, steps: optimiser steps of the two stages.
         encoder_rate: factor of the learning rate of both encoders in the second stage; with 0 they
             stay as they are, as LISA's do.
-        start: folder of an embedded model of these sizes; its vocabulary and all its weights but
-            the encoders' are taken over.
+        first_word, first_word_found: weights of an answer's first token, which refuses or finds.
+        start: folder of an embedded model of these sizes to go on from: its vocabulary and weights.
     """
 
     sizes: EmbeddedSizes = field(default_factory=EmbeddedSizes)
@@ -78,6 +79,8 @@ class Recipe:
     steps: int = 2_450
     learning_rate: float = 8e-4
     encoder_rate: float = 0.0
+    first_word: float = 10.0
+    first_word_found: float = 15.0
     seed: int = 0
     start: str | None = None
 
@@ -130,7 +133,7 @@ def train(
     tokenizer = _vocabulary(recipe, model_folder)
     model = new_model(embedded_config(recipe.sizes), tokenizer, recipe.seed)
     if recipe.start is not None:
-        take_over(model, Path(recipe.start))
+        model.load_state_dict(load(recipe.start, device="cpu", precision="fp32").state_dict())
     model.to(device)
 
     # On the CPU they would only take time from the training.
@@ -164,7 +167,10 @@ def train(
         encoder.requires_grad_(recipe.encoder_rate > 0)
     settings = replace(settings, steps=recipe.steps, warmup_steps=min(300, recipe.steps // 10))
     everything = Loop(
-        WordsAndMasks(model),
+        WordsAndMasks(
+            model,
+            LossWeights(first_word=recipe.first_word, first_word_found=recipe.first_word_found),
+        ),
         folder / "everything",
         settings,
         rate=lambda name: recipe.encoder_rate if _of_encoder(name) else 1.0,
@@ -212,21 +218,14 @@ def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) ->
 class WordsAndMasks(nn.Module):
     """A model with LISA's losses."""
 
-    def __init__(self, model: Lisa) -> None:
+    def __init__(self, model: Lisa, weights: LossWeights) -> None:
         super().__init__()
-        self.model = model
+        self.model, self._weights = model, weights
 
     def forward(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
         """Named losses of a batch of scenes."""
         batch = to_device(scenes, self.model.config, self.model.device, varied=True)
-        return training_losses(self.model, batch).named()
-
-
-def take_over(model: Lisa, folder: Path) -> None:
-    """Copy all weights but the encoders' from a model of the same sizes and words."""
-    weights = load(folder, device="cpu", precision="fp32").state_dict()
-    own = {name: value for name, value in weights.items() if not _of_encoder(name)}
-    model.load_state_dict(own, strict=False)
+        return training_losses(self.model, batch, self._weights).named()
 
 
 def _of_encoder(name: str) -> bool:

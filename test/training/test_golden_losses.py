@@ -1,5 +1,8 @@
 """Losses, labels and gradients of the published training code, batch by batch."""
 
+from dataclasses import replace
+from itertools import groupby
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,13 @@ from lisa_ros.model.checkpoint import official_name
 from lisa_ros.model.conversation import Turn
 from lisa_ros.model.preprocessing import clip_input, sam_input
 from lisa_ros.training.batch import Batch, Conversation, training_losses
-from lisa_ros.training.losses import mask_losses, sigmoid_bce, sigmoid_dice
+from lisa_ros.training.losses import (
+    IGNORE,
+    LossWeights,
+    mask_losses,
+    sigmoid_bce,
+    sigmoid_dice,
+)
 
 BATCHES = ("batch0", "batch1", "batch2")
 
@@ -93,6 +102,37 @@ def test_losses_and_gradients(first_golden, name):
         rtol=1e-2,
         atol=1e-6,
     )
+
+
+def test_the_first_words_of_answers_can_count_more(first_golden):
+    batch = golden_batch(first_golden, "batch0")
+    seg_id = first_golden.model.tokenizer.seg_id
+    total = sum(label != IGNORE for c in batch.conversations for label in c.labels)
+
+    def ce_sum(conversations, **weights: float) -> float:
+        with torch.no_grad():
+            changed = replace(batch, conversations=conversations)
+            ce = training_losses(first_golden.model, changed, LossWeights(**weights)).ce.item()
+        return ce * sum(label != IGNORE for c in conversations for label in c.labels)
+
+    def first_words(gives_mask: bool):
+        """The batch with nothing else to learn than the first words of some answers."""
+        for conversation in batch.conversations:
+            labels = list(conversation.labels)
+            runs = [list(run) for _, run in groupby(labels, lambda label: label != IGNORE)]
+            kept: list[int] = []
+            for run in runs:
+                is_answer = run[0] != IGNORE and (seg_id in run) == gives_mask
+                kept += [run[0] if is_answer else IGNORE, *[IGNORE] * (len(run) - 1)]
+            yield replace(conversation, labels=tuple(kept))
+
+    refusing, finding = (ce_sum(list(first_words(found))) for found in (False, True))
+    assert refusing > 0
+    assert finding > 0
+    expected = ce_sum(batch.conversations) + 4 * refusing + 6 * finding
+    got = ce_sum(batch.conversations, first_word=5.0, first_word_found=7.0)
+    assert total > 50
+    assert got == pytest.approx(expected, rel=1e-5)
 
 
 def test_mask_losses_alone(first_golden):

@@ -10,16 +10,26 @@ import torch
 from small_recipe import small_recipe
 
 from lisa_ros.evaluation.generated import Case, score_answers
-from lisa_ros.model.conversation import INSTRUCTION_TEMPLATES
+from lisa_ros.model.conversation import INSTRUCTION_TEMPLATES, SEG, Control
 from lisa_ros.model.loading import load
 from lisa_ros.model.preprocessing import clip_input, sam_input
 from lisa_ros.model.tokenizer import LisaTokenizer
 from lisa_ros.perception import Segmenter, Status
+from lisa_ros.sim.catalog import CLASS_NAMES, COLOURS
 from lisa_ros.sim.instructions import Question
+from lisa_ros.training import scene_batch
 from lisa_ros.training.embedded import EmbeddedSizes, embedded_config, new_model, num_weights
-from lisa_ros.training.scene_batch import SceneBatch, as_turn, crowd, to_device, vary
+from lisa_ros.training.losses import IGNORE
+from lisa_ros.training.scene_batch import (
+    SceneBatch,
+    as_turn,
+    crowd,
+    make_scene_batch,
+    to_device,
+    vary,
+)
 from lisa_ros.training.scene_set import SceneSet, render_scenes
-from lisa_ros.training.tiny_model import scene_cases, take_over, train
+from lisa_ros.training.tiny_model import scene_cases, train
 
 pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
 
@@ -166,16 +176,44 @@ def test_without_layers_a_crowd_is_the_scenes():
     assert torch.equal(result.ids, scenes.ids)
 
 
-def test_a_training_goes_on_from_another_models_words(trained, tmp_path):
-    recipe = small_recipe()
+def test_a_training_goes_on_from_another_model(trained, tmp_path):
+    start = trained / "model"
+    recipe = small_recipe(start=str(start), encoder_steps=1, steps=1, learning_rate=0.0)
+    result = train(recipe, tmp_path, device=torch.device("cpu"), workers=1)
+    for name in ("tokenizer.model", "added_tokens.json"):
+        assert (result / name).read_bytes() == (start / name).read_bytes()
+    before, after = (load(f, device="cpu", precision="fp32").state_dict() for f in (start, result))
+    for name, value in before.items():
+        assert torch.equal(after[name], value), name
+
+
+def test_some_answers_are_put_into_the_models_mouth(trained, monkeypatch):
+    """As `mask_only` and the published evaluation do; a mask is learned, and no words."""
+    monkeypatch.setattr(scene_batch, "_FORCED_SHARE", 1.0)
     tokenizer = LisaTokenizer.from_folder(trained / "model")
-    model = new_model(embedded_config(recipe.sizes), tokenizer, seed=5)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    take_over(model, trained / "model")
-    source = load(trained / "model", device="cpu", precision="fp32").state_dict()
-    for name, value in model.state_dict().items():
-        is_encoder = name.startswith(("vision_tower.", "visual_model.image_encoder."))
-        assert torch.equal(value, before[name] if is_encoder else source[name])
+    examples = list(SceneSet(trained / "scenes"))
+    batch = make_scene_batch(
+        examples,
+        tokenizer,
+        embedded_config(small_recipe().sizes),
+        np.random.default_rng(0),
+        questions=3,
+        class_names=CLASS_NAMES,
+        colour_names=tuple(COLOURS),
+    )
+    answer = tokenizer.encode([Control(SEG), "."])[1:]
+    forced = 0
+    for conversation in batch.conversations:
+        segs = conversation.ids.count(tokenizer.seg_id)
+        learned = [label for label in conversation.labels if label != IGNORE]
+        assert bool(learned) == (segs != 1)
+        if segs == 1:
+            forced += 1
+            assert list(conversation.ids[-len(answer) - 1 : -1]) == answer
+    assert forced > 4
+    assert sum(map(len, batch.targets)) == sum(
+        conversation.ids.count(tokenizer.seg_id) for conversation in batch.conversations
+    )
 
 
 def test_variation_keeps_pictures_pictures():
