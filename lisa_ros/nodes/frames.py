@@ -77,6 +77,7 @@ class FrameBuffer:
         self._depth_infos: deque[Any] = deque(maxlen=_HISTORY)
         self._newest: Frame | None = None
         self._newest_used = False
+        self._first_depth_at = 0.0  # monotonic time, in seconds
 
     def add_image(self, message: Any) -> None:
         """An image has arrived."""
@@ -95,6 +96,8 @@ class FrameBuffer:
         """A depth image has arrived."""
         with self._changed:
             self.counts.depths += 1
+            if not self._depths:
+                self._first_depth_at = time.monotonic()
             self._depths.append(message)
             self._improve_newest()
             self._match()
@@ -103,6 +106,7 @@ class FrameBuffer:
         """The image's camera_info has arrived."""
         with self._changed:
             self._infos.append(message)
+            self._changed.notify_all()
 
     def add_depth_camera_info(self, message: Any) -> None:
         """The depth image's own camera_info has arrived."""
@@ -128,12 +132,20 @@ class FrameBuffer:
             self._newest_used = True
             return self._with_infos(self._newest)
 
-    def with_own_infos(self, frame: Frame) -> Frame:
-        """The frame with the camera_info of its stamp, where that has come since."""
+    def with_own_infos(self, frame: Frame, patience: float = 0.0) -> Frame:
+        """The frame with the camera_info of its stamp, where that has come since.
+
+        Args:
+            patience: seconds after the first depth in which to wait for the first camera_info.
+        """
         with self._changed:
+            if frame.depth is not None and frame.camera_info is None:
+                left = self._first_depth_at + patience - time.monotonic()
+                self._changed.wait_for(lambda: self._infos, max(0.0, left))
             info = _nearest(self._infos, frame.stamp_ns, self.sync_slop)
             depth_info = _nearest(self._depth_infos, frame.stamp_ns, self.sync_slop)
-        info, depth_info = info or frame.camera_info, depth_info or frame.depth_camera_info
+            info = info or frame.camera_info or _last(self._infos)
+            depth_info = depth_info or frame.depth_camera_info
         if info is frame.camera_info and depth_info is frame.depth_camera_info:
             return frame
         return replace(frame, camera_info=info, depth_camera_info=depth_info)

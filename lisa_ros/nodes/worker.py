@@ -405,7 +405,7 @@ class Worker:
         def lift_masks(masks: Sequence[np.ndarray]) -> Lifted:
             # A camera_info may have come after its image, while the model was at work.
             own = question.frame is not None
-            shown = frame if own else self._frames.with_own_infos(frame)
+            shown = frame if own else self._frames.with_own_infos(frame, settings.image_timeout)
             return lifter.lift(shown, self._rgb, masks, transform, lift)
 
         return lift_masks

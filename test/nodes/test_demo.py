@@ -60,11 +60,12 @@ def test_pictures_and_clouds_are_there(shown):
         assert overlay.shape == (480, 640, 3)
         cloud = shown / f"{number}_object.ply"
         assert cloud.is_file() == bool(answer["positions"])
-        if len(answer["positions"]) == 1:
+        if answer["positions"]:
             points = np.asarray(open3d.io.read_point_cloud(str(cloud)).points)
             found = np.array(answer["positions"][0]["found"])
-            # Of a curved or hollow surface the median need not lie on it.
-            assert np.linalg.norm(np.median(points, axis=0) - found) < 0.02
+            # A median need not lie on the surface, but amid it.
+            assert (points.min(axis=0) - 0.01 < found).all()
+            assert (found < points.max(axis=0) + 0.01).all()
     first, second = (np.asarray(Image.open(shown / f"{k}_overlay.png")) for k in (1, 2))
     assert (first != second).any()  # one scene, two answers
     sheet = np.asarray(Image.open(shown / "contact_sheet.png"))

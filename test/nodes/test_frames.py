@@ -384,3 +384,29 @@ def test_a_camera_info_that_comes_after_its_image_counts_at_last(frames):
     assert late.depth_camera_info.name == "own"
     assert late.camera_info is None
     assert late.image is frame.image
+
+
+def test_the_first_camera_info_is_waited_for_while_the_camera_is_new(frames):
+    frames.add_image(message(500))
+    frames.add_depth(message(500))
+    frame = frames.newest()
+    threading.Timer(0.1, frames.add_camera_info, [message(400, "first")]).start()
+    started = time.monotonic()
+    assert frames.with_own_infos(frame, patience=20.0).camera_info.name == "first"
+    assert time.monotonic() - started < 10
+
+
+def test_a_camera_info_that_never_comes_holds_up_nothing_for_long(frames):
+    frames.add_image(message(500))
+    frames.add_depth(message(500))
+    started = time.monotonic()
+    for _ in range(5):
+        assert frames.with_own_infos(frames.newest(), patience=0.2).camera_info is None
+    assert 0.1 < time.monotonic() - started < 0.9  # once, not each time
+
+
+def test_without_depth_no_camera_info_is_waited_for(frames):
+    frames.add_image(message(500))
+    started = time.monotonic()
+    assert frames.with_own_infos(frames.newest(), patience=5.0).camera_info is None
+    assert time.monotonic() - started < 1
