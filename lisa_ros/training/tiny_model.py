@@ -75,8 +75,8 @@ class Recipe:
     sentences: int = 200_000
     images: int = 8
     questions: int = 4
-    encoder_steps: int = 4_000
-    steps: int = 2_450
+    encoder_steps: int = 7_000
+    steps: int = 6_000
     learning_rate: float = 8e-4
     encoder_rate: float = 0.0
     first_word: float = 10.0
