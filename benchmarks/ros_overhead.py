@@ -37,9 +37,10 @@ from measure import describe_machine, percentiles
 from rich.console import Console
 from rich.table import Table
 
+from lisa_ros.nodes.fast_dds import PROFILE_VARIABLES
+
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ROOT / "config" / "fastdds_large_messages.xml"
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 SIZES = {"VGA": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 PROFILES = ("nobody", "camera", "both")
 RELIABILITIES = ("reliable", "best_effort")

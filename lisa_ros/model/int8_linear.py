@@ -1,4 +1,4 @@
-"""Linear layers with int8 weights for the CPU, where bitsandbytes' are slower than fp32."""
+"""Linear layers with int8 weights for the CPU; bitsandbytes' are made for GPUs."""
 
 from __future__ import annotations
 

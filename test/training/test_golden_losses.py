@@ -107,7 +107,6 @@ def test_losses_and_gradients(first_golden, name):
 def test_the_first_words_of_answers_can_count_more(first_golden):
     batch = golden_batch(first_golden, "batch0")
     seg_id = first_golden.model.tokenizer.seg_id
-    total = sum(label != IGNORE for c in batch.conversations for label in c.labels)
 
     def ce_sum(conversations, **weights: float) -> float:
         with torch.no_grad():
@@ -131,7 +130,6 @@ def test_the_first_words_of_answers_can_count_more(first_golden):
     assert finding > 0
     expected = ce_sum(batch.conversations) + 4 * refusing + 6 * finding
     got = ce_sum(batch.conversations, first_word=5.0, first_word_found=7.0)
-    assert total > 50
     assert got == pytest.approx(expected, rel=1e-5)
 
 
