@@ -25,7 +25,7 @@ from std_msgs.msg import String
 from lisa_ros.model.preprocessing import MaskGeometry
 from lisa_ros.model.random_weights import named_config
 from lisa_ros.msg import Answer as AnswerMessage
-from lisa_ros.nodes import answer_messages, outputs, worker
+from lisa_ros.nodes import answer_messages, answering, outputs
 from lisa_ros.nodes.frames import stamp_ns
 from lisa_ros.nodes.perception_node import PerceptionNode
 from lisa_ros.nodes.questions import Outcome, Question
@@ -158,7 +158,7 @@ class MeasuredNode(PerceptionNode):
             add_image(message)
 
         self._frames.add_image = arrived  # type: ignore[method-assign]
-        self._watch("conversion", worker, "image_to_rgb")
+        self._watch("conversion", answering, "image_to_rgb")
         self._watch("conversion", outputs, "mask_image")
         self._watch("conversion", answer_messages, "mask_image")
         for publisher in self.publishers:

@@ -14,10 +14,10 @@ from rclpy.parameter import Parameter
 
 from lisa_ros.model.conversation import CONVERSATIONS, INSTRUCTION_TEMPLATES
 from lisa_ros.model.precision import Precision
+from lisa_ros.nodes.answering import AnswerSettings
 from lisa_ros.nodes.lifting import LiftSettings
 from lisa_ros.nodes.parameter_table import ParameterSpec, ParameterTable
 from lisa_ros.nodes.transforms import why_unavailable
-from lisa_ros.nodes.worker import WorkerSettings
 from lisa_ros.perception.depth import GeometryError
 from lisa_ros.perception.follow import FollowLimits
 from lisa_ros.perception.objects import GeometrySettings
@@ -224,9 +224,9 @@ class NodeParameters(ParameterTable):
     def __init__(self, node: Node) -> None:
         super().__init__(node, PARAMETERS)
 
-    def worker_settings(self) -> WorkerSettings:
+    def worker_settings(self) -> AnswerSettings:
         """The parameters that a question is answered by."""
-        return WorkerSettings(
+        return AnswerSettings(
             template=self["prompt_template"],
             max_new_tokens=self["max_new_tokens"],
             image_timeout=self["image_timeout"],

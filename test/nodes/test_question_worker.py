@@ -14,11 +14,12 @@ from conftest import wait_until
 from lisa_ros.model.conversation import Turn
 from lisa_ros.model.errors import InstructionError, OutOfMemoryError
 from lisa_ros.model.preprocessing import MaskGeometry
+from lisa_ros.nodes.answering import AnswerSettings
 from lisa_ros.nodes.camera_geometry import NoGeometryError
 from lisa_ros.nodes.frames import Frame, FrameBuffer
 from lisa_ros.nodes.lifting import Lifted, LiftSettings
 from lisa_ros.nodes.questions import Outcome, Question, QuestionDesk, Source
-from lisa_ros.nodes.worker import Worker, WorkerSettings
+from lisa_ros.nodes.worker import Worker
 from lisa_ros.perception import (
     Answer,
     Finished,
@@ -149,7 +150,7 @@ class Bench:
     """A worker with a fake model, and how all its questions went."""
 
     def __init__(self) -> None:
-        self.settings = WorkerSettings(image_timeout=0.1, context_timeout=60.0)
+        self.settings = AnswerSettings(image_timeout=0.1, context_timeout=60.0)
         self.frames = FrameBuffer()
         self.desk = QuestionDesk()
         self.segmenter = FakeSegmenter()
@@ -253,7 +254,7 @@ def test_settings_are_read_for_each_question(ready):
     question = ready.submit("the cup")
     ready.end(question)
     assert question.template == "explain"  # the model's
-    ready.settings = WorkerSettings(template="mask", max_new_tokens=7)
+    ready.settings = AnswerSettings(template="mask", max_new_tokens=7)
     ready.ask("the cup")
     ready.ask("the cup", template="phrase")
     templates = [asked.template for asked in ready.segmenter.asked]
@@ -310,13 +311,13 @@ def test_a_stale_image(bench):
     assert outcome.message.startswith("the newest image is 5.")
     assert "max_image_age is 2 s" in outcome.message
     assert not bench.segmenter.asked
-    bench.settings = WorkerSettings(max_image_age=0)  # no limit
+    bench.settings = AnswerSettings(max_image_age=0)  # no limit
     assert bench.ask("the cup").status is Status.FOUND
 
 
 def test_a_question_waits_for_a_fresh_image(bench):
     bench.start()
-    bench.settings = WorkerSettings(image_timeout=5)
+    bench.settings = AnswerSettings(image_timeout=5)
     question = bench.submit("the cup")
     assert wait_until(lambda: bench.progress[question.id])
     fresh = image()
@@ -368,7 +369,7 @@ def test_timeout_between_two_words(ready):
 @pytest.mark.parametrize("reason", ["timeout", "cancel"])
 def test_a_stop_while_the_image_is_missing(bench, reason):
     bench.start()
-    bench.settings = WorkerSettings(image_timeout=30)
+    bench.settings = AnswerSettings(image_timeout=30)
     question = bench.submit("the cup", timeout=0.05 if reason == "timeout" else None)
     if reason == "cancel":
         question.stop(Status.CANCELLED)
@@ -544,7 +545,7 @@ def test_each_followed_image_is_lifted(ready, lifter):
 def test_keep_context_pins_the_frame_and_sends_the_rounds_before(ready):
     pinned = ready.ask("the cup").frame
     ready.frames.add_image(image())
-    ready.settings = WorkerSettings(max_image_age=1e-9, image_timeout=0)  # the pin is exempt
+    ready.settings = AnswerSettings(max_image_age=1e-9, image_timeout=0)  # the pin is exempt
     second = ready.ask("no, the other one", keep_context=True)
     third = ready.ask("and the dog", keep_context=True)
     assert [second.context_kept, third.context_kept] == [True, True]
@@ -574,7 +575,7 @@ def test_a_cancelled_round_is_not_remembered(ready):
 
 def test_context_timeout_and_unload_forget(ready):
     ready.ask("the cup")
-    ready.settings = WorkerSettings(context_timeout=0.05)
+    ready.settings = AnswerSettings(context_timeout=0.05)
     time.sleep(0.1)
     assert not ready.ask("no, the other one", keep_context=True).context_kept
     assert ready.ask("and that?", keep_context=True).context_kept
@@ -699,7 +700,7 @@ def test_follow_finds_the_object_without_asking(ready):
     ids=["iou", "shift", "area", "empty", "looks", "time"],
 )
 def test_in_doubt_it_asks_again(ready, limits, change):
-    ready.settings = WorkerSettings(follow=FollowLimits(**limits))
+    ready.settings = AnswerSettings(follow=FollowLimits(**limits))
     ready.ask("the cup", follow=True, template="phrase")
     ready.segmenter.object = found(x=30)  # where it really is
     change(ready.segmenter)
@@ -707,14 +708,14 @@ def test_in_doubt_it_asks_again(ready, limits, change):
     assert outcome.status is Status.FOUND
     assert outcome.answer.objects == (ready.segmenter.object,)
     assert len(ready.segmenter.asked) == 2
-    ready.settings = WorkerSettings()
+    ready.settings = AnswerSettings()
     ready.segmenter.followed = found(x=30)  # trusted from there on
     assert next_followed(ready).status is Status.FOUND
 
 
 def test_lost_and_found_again(ready):
     limits = FollowLimits(reground_interval=0.2)
-    ready.settings = WorkerSettings(follow=limits)
+    ready.settings = AnswerSettings(follow=limits)
     ready.ask("the cup", follow=True)
     ready.segmenter.followed = ready.segmenter.object = found(size=0)
     outcome = next_followed(ready)
@@ -742,7 +743,7 @@ def test_a_users_question_ends_following(ready):
 
 
 def test_a_users_question_interrupts_follow_modes_own(ready):
-    ready.settings = WorkerSettings(follow=FollowLimits(reground_interval=0.0))
+    ready.settings = AnswerSettings(follow=FollowLimits(reground_interval=0.0))
     ready.ask("the cup", follow=True)
     asks = ready.segmenter.stream
     ready.segmenter.stream = lambda words, **options: asks("forever", **options)
@@ -790,7 +791,7 @@ def test_with_the_golden_model(bench, segmenter, first_golden):
     rgb = first_golden.image(case["image"])
     height, width = rgb.shape[:2]
     shown = Frame(image(height=height, width=width, step=3 * width, data=rgb.tobytes()))
-    bench.settings = WorkerSettings(template="raw")
+    bench.settings = AnswerSettings(template="raw")
     bench.worker.load(lambda: segmenter)
     bench.worker.active = True
     first = bench.ask(case["instruction"], frame=shown)

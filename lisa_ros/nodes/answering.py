@@ -1,0 +1,289 @@
+"""From a question and a camera's frames to an outcome, with one loaded model.
+
+Nothing here knows ROS or threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lisa_ros.nodes.frames import Frame, FrameBuffer
+from lisa_ros.nodes.image_conversion import ConversionError, image_to_rgb
+from lisa_ros.nodes.questions import Outcome, Progress, Question
+from lisa_ros.perception import (
+    Answer,
+    Finished,
+    ObjectFound,
+    SegmentedObject,
+    Segmenter,
+    Status,
+    Turn,
+    Words,
+)
+from lisa_ros.perception.follow import FollowLimits
+
+if TYPE_CHECKING:  # it needs Open3D, which only 3D needs
+    from lisa_ros.nodes.lifting import Lifted, Lifter, LiftSettings
+
+_POLL = 0.02  # seconds between looks for a fresh image
+_PLAIN = (Status.FOUND, Status.TEXT_ONLY)  # nothing is to be said beyond the answer
+_Lift = Callable[[Sequence[np.ndarray]], "Lifted"]  # of the masks of an answer
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """What the node's parameters say; read anew for each question.
+
+    Attributes:
+        template: prompt template; empty for the model's own.
+        max_new_tokens: longest answer.
+        image_timeout: seconds that a question waits for a (fresh) image.
+        max_image_age: seconds by stamp beyond which an image is stale; 0 for no limit.
+        context_timeout: seconds after which a conversation is forgotten.
+        follow: limits of follow mode.
+        lift: how objects get 3D; None for masks alone.
+    """
+
+    template: str = ""
+    max_new_tokens: int = 512
+    image_timeout: float = 1.0
+    max_image_age: float = 2.0
+    context_timeout: float = 60.0
+    follow: FollowLimits = field(default_factory=FollowLimits)
+    lift: LiftSettings | None = None
+
+
+@dataclass
+class _Conversation:
+    """The rounds so far about one pinned frame."""
+
+    frame: Frame
+    turns: list[Turn]
+    used_at: float
+
+
+class Answerer:
+    """Answers questions about the frames of a buffer; it lives as long as its model is loaded.
+
+    Args:
+        frames: where images come from.
+        lifter: makes 3D of masks; None for masks alone.
+        now_ns: the clock of the image stamps, in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        frames: FrameBuffer,
+        *,
+        lifter: Lifter | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.segmenter = segmenter
+        self._frames = frames
+        self._lifter = lifter
+        self._now_ns = now_ns
+        self._encoded: Frame | None = None
+        self._rgb = np.empty((0, 0, 3), np.uint8)  # of what is encoded
+        self._conversation: _Conversation | None = None
+
+    def answer(self, question: Question, settings: AnswerSettings) -> Outcome:
+        """Choose a frame, ask the model about it and lift what it found."""
+        started = time.monotonic()
+        default_template = self.segmenter.model.config.default_template
+        question.template = question.template or settings.template or default_template
+        conversation = self._conversation = self._current_conversation(question, settings)
+        question.on_progress(question, Progress("waiting"))
+        frame = self._choose_frame(question, conversation, settings)
+        if isinstance(frame, Outcome):
+            return frame
+        seconds = {"wait": started - question.asked_at}
+        question.on_progress(question, Progress("encoding", frame=frame))
+        lift = self.locate(question, frame, settings)
+        failure = stopped(question, frame) or self.encode(frame, seconds)
+        if failure is not None:
+            return failure
+        turns = conversation.turns if conversation is not None else []
+        answer = self.ask(question, frame, turns, settings, seconds)
+        # An answer that was complete before the stop is given as it is.
+        end = question.stopped() if answer.status is Status.CANCELLED else None
+        if end is None:
+            self._conversation = _Conversation(frame, [*turns, answer.turn], time.monotonic())
+            end = self.finish(question, frame, answer, lift, seconds)
+        seconds["total"] = question.age
+        return replace(
+            end,
+            frame=frame,
+            answer=answer,
+            seconds=seconds,
+            context_kept=conversation is not None,
+        )
+
+    def image_size(self, frame: Frame) -> tuple[int, int] | None:
+        """(height, width) of a frame's image, if it is the one that was decoded last."""
+        height, width = self._rgb.shape[:2]
+        return (height, width) if self._is_encoded(frame) else None
+
+    def forget_image(self) -> None:
+        """Let go of the image's features, which are not to be trusted after an error."""
+        self._encoded = None
+        self.segmenter.reset_image()
+
+    def _choose_frame(
+        self, question: Question, conversation: _Conversation | None, settings: AnswerSettings
+    ) -> Frame | Outcome:
+        """The frame to answer: the question's own, the conversation's, or the newest one."""
+        if question.frame is not None:
+            return question.frame
+        if conversation is not None:
+            return conversation.frame
+        deadline = time.monotonic() + settings.image_timeout
+        frame = self._frames.newest()
+        while frame is None or self._age(frame) > (settings.max_image_age or float("inf")):
+            end = stopped(question, None)
+            if end is not None:
+                return end
+            if time.monotonic() > deadline:
+                return self._no_fresh_image(frame, settings)
+            frame = self._frames.wait_newer(frame, _POLL) or frame
+        return frame
+
+    def _no_fresh_image(self, frame: Frame | None, settings: AnswerSettings) -> Outcome:
+        if frame is None:
+            return Outcome(
+                Status.NO_IMAGE,
+                f"no image arrived within {settings.image_timeout:g} s; check the image topic "
+                "(/diagnostics says which ones are missing, and why)",
+            )
+        return Outcome(
+            Status.STALE_IMAGE,
+            f"the newest image is {self._age(frame):.1f} s old by its stamp, max_image_age is "
+            f"{settings.max_image_age:g} s; check the camera, or the clocks of both machines, or "
+            "set use_sim_time when playing a bag",
+            frame,
+        )
+
+    def _age(self, frame: Frame) -> float:
+        return (self._now_ns() - frame.stamp_ns) / 1e9
+
+    def encode(self, frame: Frame, seconds: dict[str, float]) -> Outcome | None:
+        """Make the frame the segmenter's image, unless it is already; gives why it cannot be."""
+        if self._is_encoded(frame):
+            return None
+        started = time.monotonic()
+        try:
+            image = image_to_rgb(frame.image)
+        except ConversionError as error:
+            return Outcome(Status.NO_IMAGE, str(error), frame)
+        seconds["conversion"] = time.monotonic() - started
+        self._encoded = None
+        self.segmenter.set_image(image)
+        self._encoded, self._rgb = frame, image
+        return None
+
+    def _is_encoded(self, frame: Frame) -> bool:
+        return self._encoded is not None and self._encoded.image is frame.image
+
+    def ask(
+        self,
+        question: Question,
+        frame: Frame,
+        history: Sequence[Turn],
+        settings: AnswerSettings,
+        seconds: dict[str, float],
+    ) -> Answer:
+        """Ask the model about the frame that is encoded, and tell of each word and mask."""
+        text = ""
+        objects: list[SegmentedObject] = []
+        for event in self.segmenter.stream(
+            question.instruction,
+            template=question.template,
+            max_new_tokens=settings.max_new_tokens,
+            history=history,
+            cancelled=lambda: question.stopped() is not None,
+        ):
+            if isinstance(event, Finished):
+                stages = event.answer.timings_ms.items()
+                seconds.update({name: ms / 1000 for name, ms in stages if name != "first_mask"})
+                return event.answer
+            if isinstance(event, ObjectFound):
+                objects.append(event.object)
+                seconds.setdefault("first_mask", question.age)
+            elif isinstance(event, Words):
+                text += event.text
+            is_new = isinstance(event, ObjectFound)
+            progress = Progress(
+                "answering",
+                text,
+                frame,
+                tuple(objects),
+                is_new,
+                self.segmenter.language_view,
+                context_kept=bool(history),
+            )
+            question.on_progress(question, progress)
+        raise AssertionError("a stream ends with Finished")
+
+    def locate(self, question: Question, frame: Frame, settings: AnswerSettings) -> _Lift | None:
+        """Look up where the camera was; gives what lifts the masks, or None if nobody wants 3D."""
+        lifter, lift = self._lifter, settings.lift
+        if lifter is None or lift is None:
+            return None
+        is_expected = question.require_3d or (lift.use_depth and question.frame is None)
+        if frame.depth is None and not is_expected:
+            return None
+        transform = lifter.locate(frame, lift)
+
+        def lift_masks(masks: Sequence[np.ndarray]) -> Lifted:
+            # A camera_info may have come after its image, while the model was at work.
+            own = question.frame is not None
+            shown = frame if own else self._frames.with_own_infos(frame, settings.image_timeout)
+            return lifter.lift(shown, self._rgb, masks, transform, lift)
+
+        return lift_masks
+
+    def finish(
+        self,
+        question: Question,
+        frame: Frame,
+        answer: Answer,
+        lift: _Lift | None,
+        seconds: dict[str, float],
+    ) -> Outcome:
+        """How a question ends that the model has answered: with 3D, or with why there is none."""
+        message = "" if answer.status in _PLAIN else answer.message
+        if lift is None:
+            return Outcome(answer.status, message, frame, answer)
+        progress = Progress("lifting", answer.text, frame, answer.objects)
+        question.on_progress(question, progress)
+        started = time.monotonic()
+        lifted = lift([item.mask for item in answer.objects])
+        seconds["geometry"] = time.monotonic() - started
+        status = answer.status
+        if any(item.area for item in answer.objects):
+            message = "; ".join(text for text in (message, lifted.note) if text)
+            if lifted.problem is not None and question.require_3d:
+                status = lifted.problem.status
+        return Outcome(status, message, frame, answer, lifted)
+
+    def _current_conversation(
+        self, question: Question, settings: AnswerSettings
+    ) -> _Conversation | None:
+        """The conversation that a question goes on with; None if it begins a new one."""
+        conversation = self._conversation
+        if conversation is None or not question.keep_context or question.frame is not None:
+            return None
+        if time.monotonic() - conversation.used_at > settings.context_timeout:
+            return None
+        return conversation
+
+
+def stopped(question: Question, frame: Frame | None) -> Outcome | None:
+    """The end of a question that was stopped before the model was asked."""
+    outcome = question.stopped()
+    return None if outcome is None else replace(outcome, frame=frame)

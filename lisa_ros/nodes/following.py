@@ -1,0 +1,84 @@
+"""Follow mode on a robot: an answer's object, carried into each new frame."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from lisa_ros.nodes.answering import Answerer, AnswerSettings, stopped
+from lisa_ros.nodes.frames import Frame
+from lisa_ros.nodes.questions import Outcome, Question
+from lisa_ros.perception import Answer, SegmentedObject, Status
+from lisa_ros.perception.follow import Follower
+
+
+class Following:
+    """A question that is being followed.
+
+    Attributes:
+        question: the one that was asked.
+        frame: where its object was looked for last.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        frame: Frame,
+        answer: Answer,
+        target: SegmentedObject,
+        answerer: Answerer,
+        settings: AnswerSettings,
+    ) -> None:
+        self.question = question
+        self.frame = frame
+        self._answer = answer  # the last time that the model was asked
+        self._answerer = answerer
+        self._follower = Follower(answerer.segmenter, target, time.monotonic(), settings.follow)
+
+    @classmethod
+    def begin(
+        cls, question: Question, outcome: Outcome, answerer: Answerer, settings: AnswerSettings
+    ) -> Following | None:
+        """Follow what a question has found; None if it does not want that, or found nothing."""
+        frame, answer = outcome.frame, outcome.answer
+        if not question.follow or frame is None or answer is None:
+            return None
+        target = _first_object(answer)
+        if target is None or answer.status is Status.CANCELLED:
+            return None
+        return cls(question, frame, answer, target, answerer, settings)
+
+    def step(self, question: Question, frame: Frame, settings: AnswerSettings) -> Outcome:
+        """The end of a question that stands for one frame."""
+        answerer, self.frame = self._answerer, frame
+        seconds: dict[str, float] = {}
+        lift = answerer.locate(question, frame, settings)
+        failure = answerer.encode(frame, seconds)
+        if failure is not None:
+            return failure
+        answers: list[Answer] = []
+
+        def ask() -> SegmentedObject | None:
+            answers.append(answerer.ask(question, frame, (), settings, seconds))
+            return _first_object(answers[-1])
+
+        step = self._follower.step(ask, time.monotonic())
+        end = stopped(question, frame) if answers else None
+        if end is not None:
+            return end
+        if step.object is None:
+            return Outcome(Status.LOST, step.message, frame)
+        if answers:
+            self._answer = answer = answers[-1]
+        else:
+            answer = replace(
+                self._answer, objects=(step.object,), text="", explanation="", answer_ids=()
+            )
+        answer = replace(answer, status=Status.FOUND, message="")
+        end = answerer.finish(question, frame, answer, lift, seconds)
+        seconds["total"] = question.age
+        return replace(end, seconds=seconds)
+
+
+def _first_object(answer: Answer) -> SegmentedObject | None:
+    return next((item for item in answer.objects if item.area), None)
