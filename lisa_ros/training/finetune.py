@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import DistributedType
 from torch import nn
 
 from lisa_ros.data.families import open_family
@@ -97,8 +96,6 @@ def train(
     accelerator = make_accelerator()
     if not accelerator.is_main_process:
         say = _silent
-    if accelerator.distributed_type == DistributedType.FSDP and config.validation is not None:
-        raise ConfigError("validation: a sharded model (FSDP) cannot be scored; set it to null")
     if config.precision == "nf4" and accelerator.device.type != "cuda":
         raise ConfigError("precision: nf4 trains on a GPU only, got a CPU; set it to bf16")
     config = _with_whole_paths(config)

@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lisa_ros.model.errors import LisaError
@@ -231,7 +232,8 @@ class Loop:
         """Ask for a score, keep the weights if it is the highest, and give it."""
         self._module.eval()
         devices = [self._device] if self._device.type == "cuda" else []
-        with torch.random.fork_rng(devices):  # training goes on as if there had been no question
+        # Training goes on as if there had been no question.
+        with torch.random.fork_rng(devices), self._in_one_piece():
             value = score()
         self._module.train()
         if value > self.best:
@@ -242,6 +244,25 @@ class Loop:
                 data = save({name: tensor.contiguous() for name, tensor in weights.items()})
                 self._write(self.best_weights, lambda file: file.write(data))
         return value
+
+    @contextmanager
+    def _in_one_piece(self) -> Iterator[None]:
+        """All weights of a sharded module in every process.
+
+        Otherwise each use of a part is a meeting of all processes, and they would wait for each
+        other for ever: some score more pictures than others.
+        """
+        parts = [part for part in self._module.modules() if isinstance(part, FSDPModule)]
+        for part in parts:
+            part.set_reshard_after_forward(False, recurse=False)
+            part.unshard()
+        try:
+            yield
+        finally:
+            for part in parts:
+                again = self._accelerator.state.fsdp_plugin.reshard_after_forward
+                part.set_reshard_after_forward(again, recurse=False)
+                part.reshard()
 
     def save(self) -> None:
         """Write `last.pt`; an interruption or a full disk leaves the one before it whole."""

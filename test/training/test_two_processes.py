@@ -51,7 +51,7 @@ def runs(config, tmp_path_factory) -> dict[str, Path]:
     whole = replace(config, accumulation=PROCESSES * config.accumulation, run=str(root / "one"))
     train(whole)
     parallel = replace(config, run=str(root / "ddp"))
-    sharded = replace(config, run=str(root / "fsdp"), validation=None, save_interval=0.0)
+    sharded = replace(config, run=str(root / "fsdp"), save_interval=0.0)
     write_train_config(parallel, root / "ddp.yaml")
     write_train_config(sharded, root / "fsdp.yaml")
     command = f"-m torch.distributed.run --standalone --nproc-per-node {PROCESSES}"
@@ -79,9 +79,9 @@ def test_two_processes_train_as_one_that_reads_the_batches_of_both(runs, config,
         )
         assert values.keys() == set(range(1, config.steps + 1))
         assert values == pytest.approx(expected, rel=1e-3), name
-    if way == "ddp":  # a sharded model is not scored
-        scores = [board.Scalars("validation/score")[-1].value for board in (got, wanted)]
-        assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    scores = [board.Scalars("validation/score")[-1].value for board in (got, wanted)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    if way == "ddp":
         assert len(list(runs[way].glob("events*"))) == 1  # one of the processes writes
     states = [torch.load(runs[name] / "last.pt", weights_only=True) for name in (way, "one")]
     assert len(states[0]["random"]) == PROCESSES
