@@ -15,9 +15,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from worker_bench import Bench, FakeLifter
 
 # Beyond these Linux gives the ports of a domain to anybody.
 _DOMAINS = range(1, 102)
@@ -169,3 +174,32 @@ def start_child(request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]
     yield start
     for child in children:
         child.stop(timeout=2)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A worker with a fake model that is not loaded yet."""
+    from worker_bench import Bench
+
+    bench = Bench()
+    yield bench
+    assert bench.worker.shutdown(10)
+
+
+@pytest.fixture
+def ready(bench: Bench) -> Bench:
+    """Loaded, active, and one frame old enough to be told from the next."""
+    from worker_bench import image
+
+    bench.start()
+    bench.frames.add_image(image())
+    return bench
+
+
+@pytest.fixture
+def lifter(ready: Bench) -> FakeLifter:
+    """Of a node that expects depth."""
+    from lisa_ros.nodes.lifting import LiftSettings
+
+    ready.settings = replace(ready.settings, lift=LiftSettings())
+    return ready.lifter

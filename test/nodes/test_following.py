@@ -1,0 +1,144 @@
+"""Follow mode on a robot: each frame has an outcome of its own."""
+
+import time
+
+import pytest
+from conftest import wait_until
+from worker_bench import HEIGHT, WIDTH, Bench, found, image
+
+from lisa_ros.nodes.answering import AnswerSettings
+from lisa_ros.nodes.questions import Outcome, Source
+from lisa_ros.perception import (
+    Status,
+)
+from lisa_ros.perception.follow import FollowLimits
+
+
+def next_followed(bench: Bench) -> Outcome:
+    """Show a new image, and give the answer of follow mode about it."""
+    count = len(bench.followed)
+    shown = image()
+    bench.frames.add_image(shown)
+    assert wait_until(lambda: len(bench.followed) > count and bench.followed[-1].wait(0))
+    outcome = bench.outcomes[bench.followed[-1].id]
+    assert outcome.frame is None or outcome.frame.image is shown
+    return outcome
+
+
+def test_follow_finds_the_object_without_asking(ready):
+    assert ready.ask("the cup", follow=True).status is Status.FOUND
+    for x in (11, 12, 13):
+        ready.segmenter.followed = found(x)
+        outcome = next_followed(ready)
+        assert outcome.status is Status.FOUND
+        assert outcome.answer.objects == (ready.segmenter.followed,)
+        assert outcome.answer.explanation == ""
+        assert outcome.image_size == (HEIGHT, WIDTH)
+    assert len(ready.segmenter.asked) == 1
+    assert len(ready.segmenter.images) == 4
+
+
+@pytest.mark.parametrize(
+    ("limits", "change"),
+    [
+        ({}, lambda s: setattr(s, "followed", found(x=40))),  # IoU 0
+        ({"min_iou": 0}, lambda s: setattr(s, "followed", found(x=40))),  # far away
+        ({"min_iou": 0}, lambda s: setattr(s, "followed", found(size=6))),
+        ({}, lambda s: setattr(s, "followed", found(size=0))),
+        ({}, lambda s: setattr(s, "looks", -s.looks)),
+        ({"reground_interval": 0.0}, lambda s: None),
+    ],
+    ids=["iou", "shift", "area", "empty", "looks", "time"],
+)
+def test_in_doubt_it_asks_again(ready, limits, change):
+    ready.settings = AnswerSettings(follow=FollowLimits(**limits))
+    ready.ask("the cup", follow=True, template="phrase")
+    ready.segmenter.object = found(x=30)  # where it really is
+    change(ready.segmenter)
+    outcome = next_followed(ready)
+    assert outcome.status is Status.FOUND
+    assert outcome.answer.objects == (ready.segmenter.object,)
+    assert len(ready.segmenter.asked) == 2
+    ready.settings = AnswerSettings()
+    ready.segmenter.followed = found(x=30)  # trusted from there on
+    assert next_followed(ready).status is Status.FOUND
+
+
+def test_lost_and_found_again(ready):
+    limits = FollowLimits(reground_interval=0.2)
+    ready.settings = AnswerSettings(follow=limits)
+    ready.ask("the cup", follow=True)
+    ready.segmenter.followed = ready.segmenter.object = found(size=0)
+    outcome = next_followed(ready)
+    assert outcome.status is Status.LOST
+    assert outcome.message.startswith("the mask is empty, and asking again did not find it")
+    assert outcome.image_size == (HEIGHT, WIDTH)
+    outcome = next_followed(ready)
+    assert outcome.status is Status.LOST  # and does not ask for each image
+    assert "asked again in 0." in outcome.message
+    assert len(ready.segmenter.asked) == 2
+    time.sleep(0.25)
+    ready.segmenter.object = found(x=30)
+    assert next_followed(ready).status is Status.FOUND
+    assert len(ready.segmenter.asked) == 3
+
+
+def test_a_users_question_ends_following(ready):
+    ready.ask("the cup", follow=True)
+    next_followed(ready)
+    assert ready.ask("the dog", Source.TOPIC).status is Status.FOUND
+    count = len(ready.followed)
+    ready.frames.add_image(image())
+    time.sleep(0.1)
+    assert len(ready.followed) == count
+
+
+def test_a_users_question_interrupts_follow_modes_own(ready):
+    ready.settings = AnswerSettings(follow=FollowLimits(reground_interval=0.0))
+    ready.ask("the cup", follow=True)
+    asks = ready.segmenter.stream
+    ready.segmenter.stream = lambda words, **options: asks("forever", **options)
+    ready.frames.add_image(image())
+    assert wait_until(lambda: ready.followed and ready.talks(ready.followed[-1]))
+    ready.segmenter.stream = asks
+    assert ready.ask("the dog", Source.TOPIC).status is Status.FOUND
+    assert ready.end(ready.followed[-1]).status is Status.PREEMPTED
+
+
+@pytest.mark.parametrize("how", ["pause", "node", "error"])
+def test_what_ends_following(ready, how):
+    ready.ask("the cup", follow=True)
+    if how == "pause":
+        ready.worker.pause(Outcome(Status.NOT_ACTIVE))
+        ready.worker.active = True
+    elif how == "node":
+        ready.may_follow = False
+    else:
+        ready.segmenter.followed = None
+        assert next_followed(ready).status is Status.ERROR
+        ready.segmenter.followed = found()
+    count = len(ready.followed)
+    ready.frames.add_image(image())
+    time.sleep(0.1)
+    ready.may_follow = True
+    ready.frames.add_image(image())
+    time.sleep(0.1)
+    assert len(ready.followed) == count
+
+
+def test_nothing_found_or_cancelled_is_not_followed(ready):
+    ready.ask("nothing", follow=True)
+    ready.ask("forever", follow=True, timeout=0.05)
+    ready.frames.add_image(image())
+    time.sleep(0.1)
+    assert not ready.followed
+
+
+def test_each_followed_image_is_lifted(ready, lifter):
+    assert ready.ask("the cup", follow=True).status is Status.FOUND
+    lifter.note = "object 1 has none"
+    outcome = next_followed(ready)
+    assert (outcome.status, outcome.message) == (Status.FOUND, "object 1 has none")
+    assert outcome.seconds["geometry"] >= 0
+    assert lifter.lifted[-1][0].image is outcome.frame.image
+    assert lifter.lifted[-1][2][0] is ready.segmenter.followed.mask
