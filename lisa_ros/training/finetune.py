@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import DistributedType
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from lisa_ros.data.families import open_family
 from lisa_ros.data.mixture import Mixture
@@ -96,6 +98,15 @@ def train(
     accelerator = make_accelerator()
     if not accelerator.is_main_process:
         say = _silent
+    if (
+        accelerator.distributed_type == DistributedType.FSDP
+        and config.validation is not None
+        and not hasattr(FSDPModule, "reset_iter_state")
+    ):
+        raise ConfigError(
+            "validation: to score a sharded model (FSDP) torch must have "
+            f"FSDPModule.reset_iter_state, got torch {torch.__version__}; set it to null"
+        )
     if config.precision == "nf4" and accelerator.device.type != "cuda":
         raise ConfigError("precision: nf4 trains on a GPU only, got a CPU; set it to bf16")
     config = _with_whole_paths(config)

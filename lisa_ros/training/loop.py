@@ -252,17 +252,22 @@ class Loop:
         Otherwise each use of a part is a meeting of all processes, and they would wait for each
         other for ever: some score more pictures than others.
         """
-        parts = [part for part in self._module.modules() if isinstance(part, FSDPModule)]
-        for part in parts:
-            part.set_reshard_after_forward(False, recurse=False)
-            part.unshard()
+        if not isinstance(self._module, FSDPModule):
+            yield
+            return
+        _, *parts = (part for part in self._module.modules() if isinstance(part, FSDPModule))
         try:
+            self._module.unshard()
+            for part in parts:
+                part.set_reshard_after_forward(False, recurse=False)
+                part.unshard()
             yield
         finally:
             for part in parts:
                 again = self._accelerator.state.fsdp_plugin.reshard_after_forward
                 part.set_reshard_after_forward(again, recurse=False)
-                part.reshard()
+            # Shards all parts, and forgets their uses, which the next step would take for its own.
+            self._module.reset_iter_state()
 
     def save(self) -> None:
         """Write `last.pt`; an interruption or a full disk leaves the one before it whole."""

@@ -26,11 +26,20 @@ SEED = 9  # see the first test
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, first_golden) -> TrainConfig:
-    """What two processes do, in two steps of two batches each."""
+    """What two processes do, in three steps of two batches each."""
     root = tmp_path_factory.mktemp("processes")
     config = write_start(root, first_golden.lisa / "tokenizer.model")
     # Dropout is drawn by each process for itself.
-    return replace(config, lora_dropout=0.0, epochs=1, warmup_steps=0, seed=SEED)
+    # The one picture of the validation is scored by one of them, after each step.
+    return replace(
+        config,
+        lora_dropout=0.0,
+        epochs=3,
+        steps_per_epoch=1,
+        warmup_steps=0,
+        seed=SEED,
+        validation="reason_seg/test",
+    )
 
 
 def test_a_batch_of_words_meets_one_with_masks(config):
@@ -71,7 +80,7 @@ def runs(config, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
 def test_two_processes_train_as_one_that_reads_the_batches_of_both(runs, config, way):
-    """The sharded training was stopped after its first step, and went on."""
+    """The sharded training was stopped after its second step, and went on."""
     wanted, got = (EventAccumulator(str(runs[name])).Reload() for name in ("one", way))
     for name in ("loss/ce", "loss/bce", "loss/dice"):
         values, expected = (

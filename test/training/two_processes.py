@@ -37,17 +37,17 @@ def make_sharding_accelerator() -> Accelerator:
 loop.make_accelerator = finetune.make_accelerator = make_sharding_accelerator
 
 make_batch = mixture_batches.make_batch
-steps = iter(range(2))
+batches = iter(range(4))
 
 
-def make_two_batches(*arguments):
-    if next(steps, None) is None:
+def make_four_batches(*arguments):
+    if next(batches, None) is None:
         raise KeyboardInterrupt
     return make_batch(*arguments)
 
 
 config = read_train_config(Path(sharded))
-mixture_batches.make_batch = make_two_batches
+mixture_batches.make_batch = make_four_batches
 try:
     finetune.train(config)
 except KeyboardInterrupt:
