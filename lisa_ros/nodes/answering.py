@@ -105,7 +105,7 @@ class Answerer:
         seconds = {"wait": started - question.asked_at}
         question.on_progress(question, Progress("encoding", frame=frame))
         lift = self.locate(question, frame, settings)
-        failure = stopped(question, frame) or self.encode(frame, seconds)
+        failure = early_end(question, frame) or self.encode(frame, seconds)
         if failure is not None:
             return failure
         turns = conversation.turns if conversation is not None else []
@@ -134,43 +134,6 @@ class Answerer:
         self._encoded = None
         self.segmenter.reset_image()
 
-    def _choose_frame(
-        self, question: Question, conversation: _Conversation | None, settings: AnswerSettings
-    ) -> Frame | Outcome:
-        """The frame to answer: the question's own, the conversation's, or the newest one."""
-        if question.frame is not None:
-            return question.frame
-        if conversation is not None:
-            return conversation.frame
-        deadline = time.monotonic() + settings.image_timeout
-        frame = self._frames.newest()
-        while frame is None or self._age(frame) > (settings.max_image_age or float("inf")):
-            end = stopped(question, None)
-            if end is not None:
-                return end
-            if time.monotonic() > deadline:
-                return self._no_fresh_image(frame, settings)
-            frame = self._frames.wait_newer(frame, _POLL) or frame
-        return frame
-
-    def _no_fresh_image(self, frame: Frame | None, settings: AnswerSettings) -> Outcome:
-        if frame is None:
-            return Outcome(
-                Status.NO_IMAGE,
-                f"no image arrived within {settings.image_timeout:g} s; check the image topic "
-                "(/diagnostics says which ones are missing, and why)",
-            )
-        return Outcome(
-            Status.STALE_IMAGE,
-            f"the newest image is {self._age(frame):.1f} s old by its stamp, max_image_age is "
-            f"{settings.max_image_age:g} s; check the camera, or the clocks of both machines, or "
-            "set use_sim_time when playing a bag",
-            frame,
-        )
-
-    def _age(self, frame: Frame) -> float:
-        return (self._now_ns() - frame.stamp_ns) / 1e9
-
     def encode(self, frame: Frame, seconds: dict[str, float]) -> Outcome | None:
         """Make the frame the segmenter's image, unless it is already; gives why it cannot be."""
         if self._is_encoded(frame):
@@ -185,9 +148,6 @@ class Answerer:
         self.segmenter.set_image(image)
         self._encoded, self._rgb = frame, image
         return None
-
-    def _is_encoded(self, frame: Frame) -> bool:
-        return self._encoded is not None and self._encoded.image is frame.image
 
     def ask(
         self,
@@ -282,8 +242,48 @@ class Answerer:
             return None
         return conversation
 
+    def _choose_frame(
+        self, question: Question, conversation: _Conversation | None, settings: AnswerSettings
+    ) -> Frame | Outcome:
+        """The frame to answer: the question's own, the conversation's, or the newest one."""
+        if question.frame is not None:
+            return question.frame
+        if conversation is not None:
+            return conversation.frame
+        deadline = time.monotonic() + settings.image_timeout
+        frame = self._frames.newest()
+        while frame is None or self._age(frame) > (settings.max_image_age or float("inf")):
+            end = early_end(question, None)
+            if end is not None:
+                return end
+            if time.monotonic() > deadline:
+                return self._no_fresh_image(frame, settings)
+            frame = self._frames.wait_newer(frame, _POLL) or frame
+        return frame
 
-def stopped(question: Question, frame: Frame | None) -> Outcome | None:
+    def _no_fresh_image(self, frame: Frame | None, settings: AnswerSettings) -> Outcome:
+        if frame is None:
+            return Outcome(
+                Status.NO_IMAGE,
+                f"no image arrived within {settings.image_timeout:g} s; check the image topic "
+                "(/diagnostics says which ones are missing, and why)",
+            )
+        return Outcome(
+            Status.STALE_IMAGE,
+            f"the newest image is {self._age(frame):.1f} s old by its stamp, max_image_age is "
+            f"{settings.max_image_age:g} s; check the camera, or the clocks of both machines, or "
+            "set use_sim_time when playing a bag",
+            frame,
+        )
+
+    def _age(self, frame: Frame) -> float:
+        return (self._now_ns() - frame.stamp_ns) / 1e9
+
+    def _is_encoded(self, frame: Frame) -> bool:
+        return self._encoded is not None and self._encoded.image is frame.image
+
+
+def early_end(question: Question, frame: Frame | None) -> Outcome | None:
     """The end of a question that was stopped before the model was asked."""
     outcome = question.stopped()
     return None if outcome is None else replace(outcome, frame=frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from lisa_ros.nodes.answering import Answerer, AnswerSettings, stopped
+from lisa_ros.nodes.answering import Answerer, AnswerSettings, early_end
 from lisa_ros.nodes.frames import Frame
 from lisa_ros.nodes.questions import Outcome, Question
 from lisa_ros.perception import Answer, SegmentedObject, Status
@@ -63,7 +63,7 @@ class Following:
             return _first_object(answers[-1])
 
         step = self._follower.step(ask, time.monotonic())
-        end = stopped(question, frame) if answers else None
+        end = early_end(question, frame) if answers else None
         if end is not None:
             return end
         if step.object is None:

@@ -224,7 +224,7 @@ class NodeParameters(ParameterTable):
     def __init__(self, node: Node) -> None:
         super().__init__(node, PARAMETERS)
 
-    def worker_settings(self) -> AnswerSettings:
+    def answer_settings(self) -> AnswerSettings:
         """The parameters that a question is answered by."""
         return AnswerSettings(
             template=self["prompt_template"],

@@ -80,7 +80,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self._worker = Worker(
             self._desk,
             self._frames,
-            settings=self._settings.worker_settings,
+            settings=self._settings.answer_settings,
             lifter=Lifter(
                 self._transforms.look_up,
                 resolve_topic=self.resolve_topic_name,
