@@ -53,7 +53,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--mask-only",
         action="store_true",
-        help='force the answer "[SEG]." (published evaluation protocol): no words, no refusal',
+        help='force the answer "[SEG]." (published evaluation protocol): no words',
     )
     parser.add_argument(
         "--json", action="store_true", help="print the answer as JSON, and nothing else"

@@ -1,6 +1,7 @@
 """Scores by the `generate` protocol: the model answers freely, as users meet it.
 
-The published protocol (`forced`) puts `[SEG]` into the model's mouth and so cannot see a refusal.
+The published protocol (`forced`) puts `[SEG]` into the model's mouth and so cannot see it refuse
+in words.
 """
 
 from __future__ import annotations

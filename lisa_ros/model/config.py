@@ -186,6 +186,9 @@ class LisaConfig:
     use_im_start_end: bool = True  # the prompt holds <im_start><image><im_end>
     clip_view: ClipView = "crop"  # what of a wide picture the language model sees
     clip_conv_stem: tuple[int, ...] = ()  # an aid to small models, as `SamConfig.conv_stem`
+    # Masks whose IoU the model itself estimates lower count as empty.  The published models never
+    # learn to estimate it, so for them it is None, which keeps every mask.
+    min_predicted_iou: float | None = None
     conversation: str = "llava_v1"
     default_template: str = "explain"  # what turns an instruction into a question
 
@@ -208,6 +211,10 @@ class LisaConfig:
                     f"{name}: {len(stem)} widths make patches of {2 ** (len(stem) + 1)} pixels, "
                     f"expected {patch}"
                 )
+        least = self.min_predicted_iou
+        is_number = isinstance(least, int | float) and not isinstance(least, bool)
+        if least is not None and not (is_number and 0 <= least <= 1):
+            raise CheckpointError(f"min_predicted_iou: expected null or 0 to 1, got {least!r}")
         if not 1 <= self.num_clip_layers <= self.clip.num_hidden_layers:
             raise CheckpointError(
                 f"mm_vision_select_layer {self.select_layer} names no layer of a vision tower with "
@@ -265,6 +272,7 @@ class LisaConfig:
             use_im_start_end=values.get("mm_use_im_start_end", cls.use_im_start_end),
             clip_view=values.get("clip_view", cls.clip_view),
             clip_conv_stem=tuple(values.get("clip_conv_stem", ())),
+            min_predicted_iou=values.get("min_predicted_iou", cls.min_predicted_iou),
             conversation=values.get("conversation", cls.conversation),
             default_template=values.get("default_template", cls.default_template),
         )
@@ -284,6 +292,7 @@ class LisaConfig:
             "mm_use_im_start_end": self.use_im_start_end,
             "clip_view": self.clip_view,
             "clip_conv_stem": self.clip_conv_stem,
+            "min_predicted_iou": self.min_predicted_iou,
             "conversation": self.conversation,
             "default_template": self.default_template,
             "vision_config": self.clip.to_diff_dict(),

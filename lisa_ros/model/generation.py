@@ -66,7 +66,7 @@ class MaskEvent:
         embedding: (out_dim,) the prompt that SAM was given; decodes other frames as well.
         low_res_mask: (s, s) mask logits.
         seg_probability: () probability that the language model gave to `[SEG]` here.
-        predicted_iou: () SAM's own estimate, which LISA never trains.
+        predicted_iou: () SAM's own estimate, which the published LISA never trains.
     """
 
     row: int
@@ -172,7 +172,7 @@ def force_masks(
 ) -> Iterator[Event]:
     """Put the answer "[SEG]." into the model's mouth: one prefill, one mask for each question.
 
-    This is the published evaluation protocol.  The model cannot refuse and gives no words.
+    This is the published evaluation protocol.  The model gives no words.
     """
     timer = timer or StageTimer(model.device)
     with torch.inference_mode(), timer.stage("prefill"):

@@ -20,7 +20,7 @@ class Status(str, Enum):
 
     # Given by the segmenter:
     FOUND = "FOUND"  # at least one mask with pixels
-    NOT_FOUND = "NOT_FOUND"  # a mask was asked for; there is no [SEG], or all masks are empty
+    NOT_FOUND = "NOT_FOUND"  # a mask was asked for; no [SEG], or masks empty or rated too low
     TEXT_ONLY = "TEXT_ONLY"  # no mask was asked for and none given
     TRUNCATED = "TRUNCATED"  # max_new_tokens or the context ended the answer; objects may lack
     CANCELLED = "CANCELLED"  # the caller cancelled; objects found until then are kept
@@ -45,7 +45,8 @@ class Scores:
     Attributes:
         seg_probability: probability that the language model gave to `[SEG]`.
         mask_probability: mean of the mask's sigmoid over its pixels; 0 for an empty mask.
-        predicted_iou: SAM's IoU estimate.  LISA never trains this head, so it says little.
+        predicted_iou: SAM's IoU estimate.  LISA never trains this head, so it says little, unless
+            the model was trained to (`LisaConfig.min_predicted_iou`).
     """
 
     seg_probability: float
@@ -58,7 +59,8 @@ class SegmentedObject:
     """One `[SEG]` of an answer.
 
     Attributes:
-        mask: bool (H, W) at the size of the image; may be empty.
+        mask: bool (H, W) at the size of the image; empty where no logit is above 0 or where the
+            model rates its own mask below `LisaConfig.min_predicted_iou`.
         box_xyxy: (x0, y0, x1, y1) around the mask in pixels, x1 and y1 exclusive; None if empty.
         area: pixels of the mask.
         scores: see `Scores`.
@@ -76,7 +78,10 @@ class SegmentedObject:
     geometry: MaskGeometry = field(repr=False)
 
     def mask_logits(self) -> np.ndarray:
-        """float32 (H, W) logits; the mask is where they are above 0.  Computed at each call."""
+        """float32 (H, W) logits; a mask that is not empty is where they are above 0.
+
+        Computed at each call.
+        """
         return upscale_masks(self.low_res_mask[None], self.geometry)[0].numpy()
 
 

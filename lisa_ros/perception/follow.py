@@ -109,7 +109,7 @@ class Follower:
     def _doubt(self, item: SegmentedObject, now: float) -> str:
         limits, previous = self._limits, self._previous
         if item.area == 0:
-            return "the mask is empty"
+            return "there is no mask"
         if item.mask.shape != previous.mask.shape:
             return "the image has another size"
         overlap = np.count_nonzero(item.mask & previous.mask)

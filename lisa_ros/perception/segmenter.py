@@ -200,7 +200,7 @@ class Segmenter:
             template: `raw`, `mask`, `explain` or `phrase`; by default the model's.
             max_new_tokens: the answer is TRUNCATED after so many tokens.
             mask_only: force the answer "[SEG]." (the published evaluation protocol): fastest, but
-                the model can neither refuse nor explain.
+                the model cannot explain, nor refuse unless it rates its masks.
             sampling: greedy by default.
             history: earlier rounds about this image (`Answer.turn`).
             cancelled: asked between tokens; the answer is CANCELLED once it is true.
@@ -237,7 +237,7 @@ class Segmenter:
                 predicted_iou.new_zeros((), dtype=torch.float32),
                 predicted_iou[0].float(),
             )
-            return _segmented_object(event, features)
+            return self._segmented_object(event, features)
 
     def pooled_features(self, item: SegmentedObject) -> np.ndarray:
         """Mean of SAM's image features under an object's mask: what it looks like, (C,) float32."""
@@ -329,7 +329,7 @@ class Segmenter:
                         yield event.row, Words(event.text)
                 elif isinstance(event, MaskEvent):
                     with clock.timer.stage("upscale"):
-                        item = _segmented_object(event, features)
+                        item = self._segmented_object(event, features)
                     clock.mask_is_out()
                     question.objects.append(item)
                     yield event.row, ObjectFound(item)
@@ -350,7 +350,7 @@ class Segmenter:
         status = _status(question, end.reason)
         return Answer(
             status=status,
-            message=_MESSAGES[status],
+            message=self._message(status, question),
             instruction=question.instruction,
             question=question.words,
             text=text,
@@ -362,6 +362,41 @@ class Segmenter:
             timings_ms=timings_ms,
             model_id=self.model_id,
             precision=self.precision,
+        )
+
+    def _message(self, status: Status, question: _Question) -> str:
+        if status is Status.NOT_FOUND and question.objects:
+            best = max(item.scores.predicted_iou for item in question.objects)
+            least = self.model.config.min_predicted_iou
+            if least is not None and best < least:
+                return (
+                    f"the model rates its mask at {best:.3f}, below its min_predicted_iou of "
+                    f"{least:.3f}: what was asked for is most likely not in view; ask in other "
+                    "words, or look from elsewhere"
+                )
+        return _MESSAGES[status]
+
+    def _segmented_object(self, event: MaskEvent, features: ImageFeatures) -> SegmentedObject:
+        """Upscale a mask on its device, and bring only what is needed to the host."""
+        least = self.model.config.min_predicted_iou
+        with torch.inference_mode():
+            logits = upscale_masks(event.low_res_mask[None], features.geometry)[0]  # (H, W)
+            inside = logits > 0
+            if least is not None:
+                inside = inside & (event.predicted_iou >= least)
+            mean_inside = (logits.sigmoid() * inside).sum() / inside.sum().clamp(min=1)
+            numbers = torch.stack([event.seg_probability, mean_inside, event.predicted_iou])
+            mask = inside.cpu().numpy()
+            scores = Scores(*numbers.tolist())
+        area = int(np.count_nonzero(mask))
+        return SegmentedObject(
+            mask=mask,
+            box_xyxy=_box(mask) if area else None,
+            area=area,
+            scores=scores,
+            embedding=event.embedding.float().cpu().numpy(),
+            low_res_mask=event.low_res_mask.float().cpu(),
+            geometry=features.geometry,
         )
 
     @contextmanager
@@ -441,27 +476,6 @@ def _status(question: _Question, reason: EndReason) -> Status:
     if question.objects or asks_for_mask(question.words):
         return Status.NOT_FOUND
     return Status.TEXT_ONLY
-
-
-def _segmented_object(event: MaskEvent, features: ImageFeatures) -> SegmentedObject:
-    """Upscale a mask on its device, and bring only what is needed to the host."""
-    with torch.inference_mode():
-        logits = upscale_masks(event.low_res_mask[None], features.geometry)[0]  # (H, W)
-        inside = logits > 0
-        mean_inside = (logits.sigmoid() * inside).sum() / inside.sum().clamp(min=1)
-        numbers = torch.stack([event.seg_probability, mean_inside, event.predicted_iou])
-        mask = inside.cpu().numpy()
-        scores = Scores(*numbers.tolist())
-    area = int(np.count_nonzero(mask))
-    return SegmentedObject(
-        mask=mask,
-        box_xyxy=_box(mask) if area else None,
-        area=area,
-        scores=scores,
-        embedding=event.embedding.float().cpu().numpy(),
-        low_res_mask=event.low_res_mask.float().cpu(),
-        geometry=features.geometry,
-    )
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -244,6 +244,8 @@ def test_config_of_another_vocabulary(folder, refused):
         {"out_dim": 128},
         {"conversation": "vicuna"},
         {"clip_view": "tiles"},
+        {"min_predicted_iou": 1.5},
+        {"min_predicted_iou": "high"},
     ],
 )
 def test_config_value_that_cannot_be(folder, refused, values):

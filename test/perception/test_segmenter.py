@@ -1,5 +1,7 @@
 """A frame and an instruction in, an `Answer` out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -164,6 +166,30 @@ def test_empty_masks_are_kept_but_are_not_found(about, cases, monkeypatch):
     assert (item.area, item.box_xyxy, item.scores.mask_probability) == (0, None, 0.0)
     assert not item.mask.any()
     assert not answer.label_image().any()
+
+
+def test_a_model_that_rates_its_masks_gives_none_that_it_does_not_believe_in(
+    about, cases, monkeypatch
+):
+    segmenter, instruction = about(cases[1]), cases[1]["instruction"]
+    believed = segmenter.answer(instruction, template="raw")
+    rated = believed.objects[0].scores.predicted_iou
+
+    def asks_for(least: float) -> None:
+        config = replace(segmenter.model.config, min_predicted_iou=least)
+        monkeypatch.setattr(segmenter.model, "config", config)
+
+    asks_for(rated - 0.01)
+    again = segmenter.answer(instruction, template="raw")
+    assert again.status is Status.FOUND
+    np.testing.assert_array_equal(again.mask, believed.mask)
+    asks_for(rated + 0.01)
+    for choices in ({}, {"mask_only": True}):
+        answer = segmenter.answer(instruction, template="raw", **choices)
+        assert answer.status is Status.NOT_FOUND
+        assert answer.objects[0].area == 0
+    assert "rates its mask at" in answer.message
+    assert segmenter.decode(believed.objects[0].embedding).area == 0
 
 
 # --- stream, batch, history --------------------------------------------------------------------
