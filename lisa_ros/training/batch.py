@@ -23,10 +23,12 @@ class Conversation:
     Attributes:
         ids: T ids.
         labels: T labels: the id itself inside answers and their `</s>`, `IGNORE` elsewhere.
+        answer_at: where the first answer begins; T if it was cut off.
     """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
+    answer_at: int
 
     @classmethod
     def encode(
@@ -51,11 +53,14 @@ class Conversation:
 
         ids = ids_of(list(turns))
         labels = [IGNORE] * len(ids)
+        begins = []
         for i, turn in enumerate(turns):
             begin = len(ids_of([*turns[:i], Turn(turn.question)]))
             end = len(ids_of(list(turns[: i + 1])))
             labels[begin:end] = ids[begin:end]
-        return cls(tuple(ids[:max_length]), tuple(labels[:max_length]))
+            begins.append(begin)
+        ids, labels = ids[:max_length], labels[:max_length]
+        return cls(tuple(ids), tuple(labels), min([*begins, len(ids)]))
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,11 @@ class Batch:
         geometry: for each image, how SAM's square lies on it.
         conversations: N, those of one image in a row.
         image_index: N indices into the images, rising.
-        masks: for each image (n, H, W), 0 or 1, in the order of the `[SEG]`s of its conversations.
+        masks: for each image (n, H, W), 0 or 1, in the order of the `[SEG]`s of its conversations,
+            those of `absent` left out.
+        absent: indices of the conversations whose `[SEG]`s stand for nothing that is there and have
+            no masks; they are for models that rate their masks (`LisaConfig.min_predicted_iou`) and
+            should rate these at 0.
     """
 
     sam_pixels: torch.Tensor
@@ -77,6 +86,7 @@ class Batch:
     conversations: Sequence[Conversation]
     image_index: Sequence[int]
     masks: Sequence[torch.Tensor]
+    absent: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -99,10 +109,29 @@ def encode_images(model: Lisa, batch: Batch) -> Features:
     )
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the language model makes of a batch's N conversations.
+
+    Attributes:
+        output: a row for each image that is asked about.
+        ce: the loss of the words, unweighted.
+        rows: N indices into the rows of `output`.
+        image_at: where the image's positions begin, in every row.
+        answer_states: (N, hidden), the states that predict the first word of an answer.
+    """
+
+    output: LisaOutput
+    ce: torch.Tensor
+    rows: Sequence[int]
+    image_at: int
+    answer_states: torch.Tensor
+
+
 def read_batch(
     model: Lisa, batch: Batch, image_tokens: torch.Tensor, weights: LossWeights
-) -> tuple[LisaOutput, torch.Tensor]:
-    """The language model's output, a row an image, and the loss of its words (unweighted).
+) -> Reading:
+    """Read all conversations, a row an image.
 
     The conversations about an image share their beginning and the image, which are most of the
     positions; they are read once.
@@ -112,22 +141,26 @@ def read_batch(
     counts: list[list[float]] = []  # what each label counts
     branches: list[list[int]] = []
     image_of_row: list[int] = []
+    answer_rows, answer_positions = [], []
+    image_at = 0
+    shift = image_tokens.shape[1] - 1  # labels move with their ids, behind the image's positions
     for image, conversation in zip(batch.image_index, batch.conversations, strict=True):
-        start = conversation.ids.index(IMAGE_TOKEN_INDEX) + 1
+        image_at = conversation.ids.index(IMAGE_TOKEN_INDEX)
+        start = image_at + 1
         if not image_of_row or image_of_row[-1] != image:
             image_of_row.append(image)
             rows.append(list(conversation.ids[:start]))
             labels.append(list(conversation.labels[:start]))
             counts.append([1.0] * start)
             branches.append([0] * start)
+        answer_rows.append(len(rows) - 1)
+        answer_positions.append(shift + len(rows[-1]) - start + conversation.answer_at - 1)
         own = conversation.ids[start:]
         rows[-1] += own
         labels[-1] += conversation.labels[start:]
         counts[-1] += _label_counts(conversation.labels[start:], model.tokenizer.seg_id, weights)
         branches[-1] += [branches[-1][-1] + 1] * len(own)
     output = model(rows, image_tokens[image_of_row], branches)
-    # Labels move with their ids, behind the positions that the image takes.
-    shift = image_tokens.shape[1] - 1
     at = [
         (row, shift + j, label)
         for row, of_row in enumerate(labels)
@@ -140,7 +173,13 @@ def read_batch(
     row, position, wanted = table.unbind(1)
     logits = output.lm_head(output.hidden_states[row, position - 1])
     ce = F.cross_entropy(logits.float(), wanted, reduction="none")
-    return output, (ce * ce.new_tensor(count)).sum() / max(1, len(at))
+    return Reading(
+        output,
+        (ce * ce.new_tensor(count)).sum() / max(1, len(at)),
+        answer_rows,
+        image_at,
+        output.hidden_states[answer_rows, answer_positions],
+    )
 
 
 def _label_counts(labels: Sequence[int], seg_id: int, weights: LossWeights) -> list[float]:
@@ -159,22 +198,23 @@ def training_losses(
     batch: Batch,
     weights: LossWeights | None = None,
     features: Features | None = None,
+    reading: Reading | None = None,
 ) -> Losses:
     """The weighted losses of a batch.
 
     Args:
-        features: of the batch's images, where they are known already.
+        features, reading: of the batch, where they are known already.
 
     Raises:
-        ValueError: an image has another number of masks than its conversations have `[SEG]`s.
+        ValueError: an image has another number of masks than its conversations have `[SEG]`s, those
+            of `absent` ones aside.
     """
     weights = weights or LossWeights()
     features = features or encode_images(model, batch)
-    output, ce = read_batch(model, batch, features.image_tokens, weights)
-    wanted = [0] * len(batch.geometry)
-    images = dict.fromkeys(batch.image_index)  # those that are asked about, in their order
-    for image, prompts in zip(images, output.seg_embeddings, strict=True):
-        wanted[image] = len(prompts)
+    reading = reading or read_batch(model, batch, features.image_tokens, weights)
+    owner, image = _of_prompts(batch, model.tokenizer.seg_id)
+    is_absent = np.isin(owner, np.array(batch.absent, np.int64))
+    wanted = np.bincount(image[~is_absent], minlength=len(batch.geometry)).tolist()
     for i, (count, target) in enumerate(zip(wanted, batch.masks, strict=True)):
         if count != len(target):
             raise ValueError(
@@ -182,18 +222,50 @@ def training_losses(
                 f"({count}), got {len(target)}"
             )
     sam, embeddings = model.visual_model, features.sam_embeddings
-    image_of_mask = torch.from_numpy(np.repeat(np.arange(len(wanted)), wanted)).to(model.device)
-    of_masks, prompts = embeddings[image_of_mask], torch.cat(list(output.seg_embeddings))
-    low_res_masks, _ = sam.decode(of_masks, prompts)
-    logits, targets = _by_geometry(batch, low_res_masks.split(wanted))
+    prompts = torch.cat(list(reading.output.seg_embeddings))
+    image_of_prompt, there, absent = (
+        torch.from_numpy(indices).to(model.device)
+        for indices in (image, np.flatnonzero(~is_absent), np.flatnonzero(is_absent))
+    )
+    of_prompts = embeddings[image_of_prompt]
+    low_res_masks, predicted_iou = sam.decode(of_prompts, prompts)
+    of_image, groups = low_res_masks[there].split(wanted), _by_geometry(batch)
+    logits = [
+        upscale_masks(torch.cat([of_image[i] for i in group]), geometry)
+        for geometry, group in groups.items()
+    ]
+    targets = [torch.cat([batch.masks[i] for i in group]) for group in groups.values()]
     bce, dice = mask_losses(logits, targets)
-    losses = Losses(weights.ce * ce, weights.bce * bce, weights.dice * dice)
-    if not model.config.sam.similarity_prompt:
-        return losses
-    coarse = torch.cat([_in_cells(masks, embeddings.shape[-1]) for masks in batch.masks])
-    bce, dice = mask_losses([sam.similarity_prompt(of_masks, prompts)], [coarse])
-    similarity = weights.bce * bce + weights.dice * dice
-    return replace(losses, similarity=weights.similarity * similarity)
+    losses = Losses(weights.ce * reading.ce, weights.bce * bce, weights.dice * dice)
+    if model.config.sam.similarity_prompt:
+        coarse = torch.cat([_in_cells(masks, embeddings.shape[-1]) for masks in batch.masks])
+        bce, dice = mask_losses(
+            [sam.similarity_prompt(of_prompts[there], prompts[there])], [coarse]
+        )
+        similarity = weights.bce * bce + weights.dice * dice
+        losses = replace(losses, similarity=weights.similarity * similarity)
+    if model.config.min_predicted_iou is not None:
+        # SAM learned its estimates so: by the squared error.  A mask of nothing has an IoU of 0.
+        true_iou = torch.cat([_iou(x, y) for x, y in zip(logits, targets, strict=True)])
+        of_image = predicted_iou[there].split(wanted)
+        estimates = torch.cat([of_image[i] for group in groups.values() for i in group])
+        error = (estimates.float() - true_iou).square().sum()
+        error = error + predicted_iou[absent].float().square().sum()
+        losses = replace(losses, quality=weights.quality * error / max(1, len(prompts)))
+    return losses
+
+
+def _of_prompts(batch: Batch, seg_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each of n `[SEG]`s of a batch, in their order, its conversation (n,) and image (n,)."""
+    counts = [conversation.ids.count(seg_id) for conversation in batch.conversations]
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.array(batch.image_index, np.int64)[owner]
+
+
+def _iou(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(n,) of masks (n, H, W)."""
+    mask, target = logits.detach().flatten(1) > 0, targets.flatten(1) > 0
+    return (mask & target).sum(1) / (mask | target).sum(1).clamp(min=1)
 
 
 def _in_cells(masks: torch.Tensor, grid: int) -> torch.Tensor:
@@ -204,16 +276,9 @@ def _in_cells(masks: torch.Tensor, grid: int) -> torch.Tensor:
     return F.adaptive_avg_pool2d(square, grid)
 
 
-def _by_geometry(
-    batch: Batch, low_res_masks: Sequence[torch.Tensor]
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Logits and targets at the images' sizes, images of one size together in one group."""
+def _by_geometry(batch: Batch) -> dict[MaskGeometry, list[int]]:
+    """Images of one size, whose masks can be compared together."""
     groups: dict[MaskGeometry, list[int]] = {}
     for i, geometry in enumerate(batch.geometry):
         groups.setdefault(geometry, []).append(i)
-    logits = [
-        upscale_masks(torch.cat([low_res_masks[i] for i in group]), geometry)
-        for geometry, group in groups.items()
-    ]
-    targets = [torch.cat([batch.masks[i] for i in group]) for group in groups.values()]
-    return logits, targets
+    return groups

@@ -18,7 +18,8 @@ IGNORE = -100  # a label that is not learned
 class LossWeights:
     """Weights of the losses; the defaults are the paper's.
 
-    `similarity` is for models with a similarity prompt, which the published ones have not.
+    `similarity` is for models with a similarity prompt, `quality` for those that rate their masks;
+    the published ones do neither.
     `first_word` is the weight of an answer's first token among its others: where it says whether
     something is there, one word in twenty is all that refusing is learned from.  For an answer
     with a mask it is `first_word_found`: above `first_word`, a model must be surer to refuse.
@@ -28,6 +29,7 @@ class LossWeights:
     bce: float = 2.0
     dice: float = 0.5
     similarity: float = 1.0
+    quality: float = 2.0
     first_word: float = 1.0
     first_word_found: float = 1.0
 
@@ -40,6 +42,7 @@ class Losses:
     bce: torch.Tensor
     dice: torch.Tensor
     similarity: torch.Tensor | None = None
+    quality: torch.Tensor | None = None
 
     def named(self) -> dict[str, torch.Tensor]:
         """Those that there are, by name."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from lisa_ros.training.scene_set import Example
 
 # Share of the questions for one thing whose answer "[SEG]." is put into the model's mouth.
 _FORCED_SHARE = 0.2
+_REFUSED = re.compile(r"There (?:is|are) no (.+?) here\.")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class SceneBatch:
         rgb: uint8 (B, H, W, 3).
         ids: uint8 (B, H, W).
         conversations, image_index: as in `Batch`.
-        targets: for each image the instances of its conversations' `[SEG]`s.
+        asked: for each conversation the instances that it asks for, none of them for what is not
+            there; None where words are the answer, and for wrong answers.
+        absent: as in `Batch`: conversations whose answer wrongly finds what is not there.
         classes, colours: int64 (B, 256), a class or colour by instance; 0 for the background and
             for a colour without a name, 1 + index of the name otherwise.
     """
@@ -39,7 +43,8 @@ class SceneBatch:
     ids: torch.Tensor
     conversations: list[Conversation]
     image_index: list[int]
-    targets: list[tuple[int, ...]]
+    asked: list[tuple[int, ...] | None]
+    absent: list[int]
     classes: torch.Tensor
     colours: torch.Tensor
 
@@ -57,28 +62,19 @@ def make_scene_batch(
     """Draw some questions about each scene and encode them."""
     conversations: list[Conversation] = []
     image_index: list[int] = []
-    targets = []
+    asked: list[tuple[int, ...] | None] = []
+    absent: list[int] = []
     classes = torch.zeros(len(examples), 256, dtype=torch.int64)
     colours = torch.zeros_like(classes)
     for i, example in enumerate(examples):
         count = min(questions, len(example.questions))
-        chosen = [example.questions[k] for k in rng.permutation(len(example.questions))[:count]]
-        for question in chosen:
-            turn = as_turn(question, rng)
-            is_forced = len(question.targets) == 1 and rng.random() < _FORCED_SHARE
-            if is_forced:
-                turn = replace(turn, answer=f"{SEG}.")
-            conversation = Conversation.encode(
-                tokenizer,
-                [turn],
-                template=config.conversation,
-                use_im_start_end=config.use_im_start_end,
-            )
-            if is_forced:  # it should give a mask then, not learn to say that
-                conversation = replace(conversation, labels=(IGNORE,) * len(conversation.ids))
-            conversations.append(conversation)
-            image_index.append(i)
-        targets.append(tuple(t for question in chosen for t in question.targets))
+        for k in rng.permutation(len(example.questions))[:count]:
+            for dialogue in _dialogues(example.questions[k], example, class_names, rng):
+                if dialogue.is_wrong:
+                    absent.append(len(conversations))
+                conversations.append(dialogue.encode(tokenizer, config))
+                image_index.append(i)
+                asked.append(dialogue.asked)
         for instance, name in example.classes.items():
             colour = example.colours[instance]
             classes[i, instance] = 1 + class_names.index(name)
@@ -88,10 +84,47 @@ def make_scene_batch(
         torch.from_numpy(np.stack([example.ids for example in examples])),
         conversations,
         image_index,
-        targets,
+        asked,
+        absent,
         classes,
         colours,
     )
+
+
+@dataclass(frozen=True)
+class _Dialogue:
+    """A question with an answer of which the words are learned, or only what SAM makes of it."""
+
+    turn: Turn
+    asked: tuple[int, ...] | None
+    is_learned: bool = True
+    is_wrong: bool = False
+
+    def encode(self, tokenizer: LisaTokenizer, config: LisaConfig) -> Conversation:
+        conversation = Conversation.encode(
+            tokenizer,
+            [self.turn],
+            template=config.conversation,
+            use_im_start_end=config.use_im_start_end,
+        )
+        if self.is_learned:
+            return conversation
+        return replace(conversation, labels=(IGNORE,) * len(conversation.ids))
+
+
+def _dialogues(
+    question: Question, example: Example, class_names: Sequence[str], rng: np.random.Generator
+) -> Iterator[_Dialogue]:
+    """A question with its answer; behind a refusal also with one that wrongly finds something."""
+    turn = as_turn(question, rng)
+    asked = tuple(question.targets) if question.wants_mask else None
+    if len(question.targets) == 1 and rng.random() < _FORCED_SHARE:
+        yield _Dialogue(replace(turn, answer=f"{SEG}."), asked, is_learned=False)
+        return
+    yield _Dialogue(turn, asked)
+    if asked == ():
+        answer = wrong_answer(question, example.questions, class_names, rng)
+        yield _Dialogue(replace(turn, answer=answer), None, is_learned=False, is_wrong=True)
 
 
 def as_turn(question: Question, rng: np.random.Generator) -> Turn:
@@ -107,6 +140,31 @@ def as_turn(question: Question, rng: np.random.Generator) -> Turn:
     if question.explanation and (template == "explain" or not question.targets):
         answer = f"{answer} {question.explanation}"
     return Turn(INSTRUCTION_TEMPLATES[template].format(question.instruction), answer)
+
+
+def wrong_answer(
+    question: Question,
+    others: Sequence[Question],
+    class_names: Sequence[str],
+    rng: np.random.Generator,
+) -> str:
+    """What a model says that finds what is not there: that thing, something else, or `[SEG]` alone.
+
+    Args:
+        question: asks for what is not there.
+        others: questions about the same scene.
+    """
+    answers = [f"{SEG}."]
+    refused = _REFUSED.match(question.answer)
+    if refused:
+        it_is = "They are" if refused[0].startswith("There are") else "It is"
+        answers += [f"Sure, the {refused[1]} {SEG}.", f"{it_is} the {refused[1]} {SEG}."]
+    else:
+        answers.append(f"Take the {class_names[int(rng.integers(len(class_names)))]} {SEG}.")
+    found = [other.answer for other in others if len(other.targets) == 1]
+    if found:
+        answers.append(found[rng.integers(len(found))])
+    return answers[rng.integers(len(answers))]
 
 
 def crowd(scenes: SceneBatch, rng: np.random.Generator, *, layers: int) -> SceneBatch:
@@ -146,7 +204,6 @@ def crowd(scenes: SceneBatch, rng: np.random.Generator, *, layers: int) -> Scene
         scenes,
         rgb=torch.from_numpy(rgb_out),
         ids=torch.from_numpy(ids_out),
-        targets=scenes.targets[:count],
         classes=classes,
         colours=colours,
     )
@@ -175,9 +232,12 @@ def to_device(
         pixels = vary(pixels)
     ids = scenes.ids.to(device)
     sam_pixels, geometry = _sam_pixels(pixels, config.sam.image_size)
+    targets: list[list[int]] = [[] for _ in ids]
+    for i, instances in zip(scenes.image_index, scenes.asked, strict=True):
+        targets[i] += instances or ()
     masks = [
         ids[i] == torch.tensor(target, dtype=torch.uint8, device=device)[:, None, None]
-        for i, target in enumerate(scenes.targets)
+        for i, target in enumerate(targets)
     ]
     return Batch(
         sam_pixels=sam_pixels,
@@ -186,6 +246,7 @@ def to_device(
         conversations=scenes.conversations,
         image_index=scenes.image_index,
         masks=masks,
+        absent=scenes.absent,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +31,8 @@ from lisa_ros.perception import Segmenter
 from lisa_ros.sim.catalog import CLASS_NAMES, COLOURS
 from lisa_ros.sim.corpus import corpus
 from lisa_ros.sim.instructions import SEG, Question
-from lisa_ros.training.batch import training_losses
+from lisa_ros.training.batch import encode_images, read_batch, training_losses
+from lisa_ros.training.calibration import calibrate
 from lisa_ros.training.embedded import (
     EmbeddedSizes,
     embedded_config,
@@ -41,11 +43,13 @@ from lisa_ros.training.embedded import (
 from lisa_ros.training.encoders import EncoderStage
 from lisa_ros.training.loop import Loop, LoopSettings, bf16_is_fast
 from lisa_ros.training.losses import LossWeights
+from lisa_ros.training.pointing import Pointing
 from lisa_ros.training.scene_batch import SceneBatch, crowd, make_scene_batch, to_device
 from lisa_ros.training.scene_set import Example, SceneSet, SceneSettings, render_scenes
 
-# Seeds of test scenes start here; training scenes count up from 0.
+# Seeds of test scenes start here, those of calibration there; training scenes count up from 0.
 TEST_SEED = 1_000_000_000
+_CALIBRATION_SEED = 2_000_000_000
 _LAYERS = 3  # scenes whose things are laid over a picture that the encoders learn from
 
 
@@ -56,7 +60,7 @@ class Recipe:
     Attributes:
         scenes: training scenes.
         test_scenes, test_questions: of each of two test sets, one with the meshes and words of
-            training, one with held-out ones.
+            training, one with held-out ones; as many are rendered to calibrate.
         sentences: questions whose words make the vocabulary.
         images: scenes a batch.
         questions: about each scene of a batch.
@@ -64,6 +68,8 @@ class Recipe:
         encoder_rate: factor of the learning rate of both encoders in the second stage; with 0 they
             stay as they are, as LISA's do.
         first_word, first_word_found: weights of an answer's first token, which refuses or finds.
+        false_refusals: share of the questions for what is there that the finished model may refuse;
+            on fresh scenes it says how sure of a mask the model must be.
         start: folder of an embedded model of these sizes to go on from: its vocabulary and weights.
     """
 
@@ -74,13 +80,14 @@ class Recipe:
     test_questions: int = 10
     sentences: int = 200_000
     images: int = 8
-    questions: int = 4
+    questions: int = 6
     encoder_steps: int = 7_000
     steps: int = 6_000
     learning_rate: float = 8e-4
     encoder_rate: float = 0.0
     first_word: float = 10.0
-    first_word_found: float = 15.0
+    first_word_found: float = 20.0
+    false_refusals: float = 0.04
     seed: int = 0
     start: str | None = None
 
@@ -176,6 +183,14 @@ def train(
         rate=lambda name: recipe.encoder_rate if _of_encoder(name) else 1.0,
     )
     everything.run(batches(2, recipe.steps), "everything")
+    say("learning which of its masks to believe")
+    model.eval()
+    calibrate(
+        Segmenter(model, model_id="lisa-tiny", precision="fp32"),
+        scene_cases(_fresh_scenes(recipe, folder / "calibration", _CALIBRATION_SEED, workers)),
+        false_refusals=recipe.false_refusals,
+        template="mask",
+    )
     save_model(model, model_folder)
     say("answering about scenes that it has not seen")
     card = {
@@ -207,7 +222,8 @@ def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) ->
     segmenter = Segmenter.from_pretrained(folder / "model", device=str(device))
     scores: dict[str, Any] = {}
     for name, held_out in (("seen", False), ("held_out", True)):
-        scenes = _test_scenes(recipe, folder / f"test-{name}", held_out, workers)
+        seed = TEST_SEED + held_out * recipe.test_scenes
+        scenes = _fresh_scenes(recipe, folder / f"test-{name}", seed, workers, held_out=held_out)
         scores[name] = score_answers(segmenter, scene_cases(scenes), template="mask").as_dict()
         if not held_out:  # how much of the score the words are worth
             other = score_answers(segmenter, cases_of_others(scenes), template="mask")
@@ -216,26 +232,32 @@ def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) ->
 
 
 class WordsAndMasks(nn.Module):
-    """A model with LISA's losses."""
+    """A model with LISA's losses, which also learns to point."""
 
     def __init__(self, model: Lisa, weights: LossWeights) -> None:
         super().__init__()
         self.model, self._weights = model, weights
+        side = math.isqrt(model.config.num_image_tokens)
+        self.pointing = Pointing(model.config.llama.hidden_size, side)
 
     def forward(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
         """Named losses of a batch of scenes."""
         batch = to_device(scenes, self.model.config, self.model.device, varied=True)
-        return training_losses(self.model, batch, self._weights).named()
+        features = encode_images(self.model, batch)
+        reading = read_batch(self.model, batch, features.image_tokens, self._weights)
+        losses = training_losses(self.model, batch, self._weights, features, reading)
+        return {**losses.named(), "pointing": self.pointing(reading, scenes)}
 
 
 def _of_encoder(name: str) -> bool:
     return "vision_tower." in name or "image_encoder." in name
 
 
-def _test_scenes(recipe: Recipe, folder: Path, held_out: bool, workers: int) -> SceneSet:
+def _fresh_scenes(
+    recipe: Recipe, folder: Path, first_seed: int, workers: int, *, held_out: bool = False
+) -> SceneSet:
     """Scenes that training never saw, with its meshes and words or with held-out ones."""
     settings = replace(recipe.settings, held_out=held_out, questions=recipe.test_questions)
-    first_seed = TEST_SEED + held_out * recipe.test_scenes
     for _ in render_scenes(
         folder, settings, count=recipe.test_scenes, first_seed=first_seed, workers=workers
     ):

@@ -1,6 +1,7 @@
 """The embedded model's recipe, in toy sizes: rendering, vocabulary, both stages, the checkpoint."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,7 @@ from lisa_ros.training.scene_batch import (
     make_scene_batch,
     to_device,
     vary,
+    wrong_answer,
 )
 from lisa_ros.training.scene_set import SceneSet, render_scenes
 from lisa_ros.training.tiny_model import scene_cases, train
@@ -130,7 +132,8 @@ def test_pixels_are_those_that_the_model_gets_in_use():
         ids=torch.zeros(1, 96, 128, dtype=torch.uint8),
         conversations=[],
         image_index=[],
-        targets=[()],
+        asked=[],
+        absent=[],
         classes=torch.zeros(1, 256, dtype=torch.int64),
         colours=torch.zeros(1, 256, dtype=torch.int64),
     )
@@ -151,9 +154,7 @@ def crowded(count: int, layers: int) -> tuple[SceneBatch, SceneBatch]:
     rgb = torch.where(ids > 0, 100 + torch.arange(count)[:, None, None], 0).to(torch.uint8)
     table = torch.zeros(count, 256, dtype=torch.int64)
     table[:, 3] = 1 + torch.arange(count)
-    scenes = SceneBatch(
-        rgb[..., None].expand(-1, -1, -1, 3), ids, [], [], [()] * count, table, table
-    )
+    scenes = SceneBatch(rgb[..., None].expand(-1, -1, -1, 3), ids, [], [], [], [], table, table)
     return scenes, crowd(scenes, np.random.default_rng(0), layers=layers)
 
 
@@ -203,7 +204,9 @@ def test_some_answers_are_put_into_the_models_mouth(trained, monkeypatch):
     )
     answer = tokenizer.encode([Control(SEG), "."])[1:]
     forced = 0
-    for conversation in batch.conversations:
+    for k, conversation in enumerate(batch.conversations):
+        if k in batch.absent:
+            continue
         segs = conversation.ids.count(tokenizer.seg_id)
         learned = [label for label in conversation.labels if label != IGNORE]
         assert bool(learned) == (segs != 1)
@@ -211,9 +214,45 @@ def test_some_answers_are_put_into_the_models_mouth(trained, monkeypatch):
             forced += 1
             assert list(conversation.ids[-len(answer) - 1 : -1]) == answer
     assert forced > 4
-    assert sum(map(len, batch.targets)) == sum(
+    assert sum(len(asked or ()) for asked in batch.asked) + len(batch.absent) == sum(
         conversation.ids.count(tokenizer.seg_id) for conversation in batch.conversations
     )
+
+
+def test_what_is_not_there_is_also_found_wrongly(trained):
+    """Such an answer follows each refusal; neither its words nor a mask of it are learned."""
+    tokenizer = LisaTokenizer.from_folder(trained / "model")
+    config = embedded_config(small_recipe().sizes)
+    examples = list(SceneSet(trained / "scenes"))
+    choices = {"questions": 3, "class_names": CLASS_NAMES, "colour_names": tuple(COLOURS)}
+    rng = np.random.default_rng(0)
+    batch = make_scene_batch(examples, tokenizer, config, rng, **choices)
+    refusals = [k for k, asked in enumerate(batch.asked) if asked == ()]
+    assert refusals
+    assert batch.absent == [k + 1 for k in refusals]
+    for k in batch.absent:
+        wrong, refusal = batch.conversations[k], batch.conversations[k - 1]
+        assert wrong.ids[: wrong.answer_at] == refusal.ids[: refusal.answer_at]
+        assert wrong.ids.count(tokenizer.seg_id) == 1
+        assert refusal.ids.count(tokenizer.seg_id) == 0
+        assert set(wrong.labels) == {IGNORE}
+    for_network = to_device(batch, config, torch.device("cpu"), varied=False)
+    assert sum(map(len, for_network.masks)) == sum(len(asked or ()) for asked in batch.asked)
+
+
+def test_wrong_answers_name_what_was_asked_for_or_something_else():
+    rng = np.random.default_rng(0)
+    refusal = "There is no red mug here."
+    absent = Question("absent", "the red mug", (), refusal, "I see a cap.", True, False)
+    other = Question("class", "the cap", (4,), "Sure, the cap [SEG].", "", True, False)
+    answers = {wrong_answer(absent, [absent, other], CLASS_NAMES, rng) for _ in range(60)}
+    named = {"Sure, the red mug [SEG].", "It is the red mug [SEG]."}
+    assert answers == {"[SEG].", other.answer, *named}
+    need = replace(absent, kind="absent_need", answer="There is nothing to drink here.")
+    answers = {wrong_answer(need, [need], CLASS_NAMES, rng) for _ in range(60)}
+    assert "[SEG]." in answers
+    assert all(a == "[SEG]." or a.startswith("Take the ") for a in answers)
+    assert len(answers) > 10
 
 
 def test_variation_keeps_pictures_pictures():
