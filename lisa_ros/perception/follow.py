@@ -2,7 +2,8 @@
 
 An answer's `[SEG]` embedding is decoded against each new frame's image features.  That embedding
 was made from one view; duplicates and objects that leave the picture can fool it.  So the mask is
-trusted only as long as nothing about it jumps from one frame to the next.
+trusted only as long as nothing about it jumps from one frame to the next, and what asking again
+finds only if it looks the same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class FollowLimits:
         min_iou: least IoU of the masks.
         max_shift: farthest way of the centroid, as a share of the image's diagonal.
         max_area_ratio: largest ratio of the areas, either way.
-        min_similarity: least cosine between the SAM features under the mask, now and when asked.
+        min_similarity: least cosine between the SAM features under the mask, now and when asked;
+            what asking again finds must reach it too.
         reground_interval: seconds after which the question is asked again in any case.
     """
 
@@ -69,12 +71,12 @@ class Follower:
         self._segmenter = segmenter
         self._limits = limits or FollowLimits()
         self._lost_at: float | None = None  # when asking last did not find it
-        self._anchor(item, now)
+        self._anchor(item, segmenter.pooled_features(item), now)
 
-    def _anchor(self, item: SegmentedObject, now: float) -> None:
+    def _anchor(self, item: SegmentedObject, features: np.ndarray, now: float) -> None:
         """Take a fresh answer's object about the current image as the new reference."""
         self._embedding = item.embedding
-        self._features = self._segmenter.pooled_features(item)
+        self._features = features
         self._previous = item
         self._anchored_at, self._lost_at = now, None
 
@@ -96,13 +98,20 @@ class Follower:
             wait = interval - (now - self._lost_at)
             return FollowStep(None, f"{doubt}; the question will be asked again in {wait:.1f} s")
         target = ask()
-        if target is not None:
-            self._anchor(target, now)
-            return FollowStep(target)
+        if target is None:
+            found = "did not find it"
+        else:
+            features = self._segmenter.pooled_features(target)
+            similarity = _cosine(self._features, features)
+            if similarity >= self._limits.min_similarity:
+                self._anchor(target, features, now)
+                return FollowStep(target)
+            # Where the object has left the view, an answer may point at something else.
+            found = f"found what looks different (cosine {similarity:.2f})"
         self._lost_at = now
         return FollowStep(
             None,
-            f"{doubt}, and asking again did not find it; the question will be asked again in "
+            f"{doubt}, and asking again {found}; the question will be asked again in "
             f"{interval:g} s",
         )
 

@@ -71,7 +71,7 @@ def test_lost_and_found_again(ready):
     ready.segmenter.followed = ready.segmenter.object = found(size=0)
     outcome = next_followed(ready)
     assert outcome.status is Status.LOST
-    assert outcome.message.startswith("the mask is empty, and asking again did not find it")
+    assert outcome.message.startswith("there is no mask, and asking again did not find it")
     assert outcome.image_size == (HEIGHT, WIDTH)
     outcome = next_followed(ready)
     assert outcome.status is Status.LOST  # and does not ask for each image
@@ -81,6 +81,17 @@ def test_lost_and_found_again(ready):
     ready.segmenter.object = found(x=30)
     assert next_followed(ready).status is Status.FOUND
     assert len(ready.segmenter.asked) == 3
+
+
+def test_what_is_found_again_must_look_the_same(ready):
+    """Where the object has left the view, a model may point at something else."""
+    ready.ask("the cup", follow=True)
+    ready.segmenter.followed = found(size=0)
+    ready.segmenter.looks_found = -ready.segmenter.looks_found
+    outcome = next_followed(ready)
+    assert outcome.status is Status.LOST
+    assert "asking again found what looks different (cosine -1.00)" in outcome.message
+    assert len(ready.segmenter.asked) == 2
 
 
 def test_a_users_question_ends_following(ready):

@@ -75,7 +75,8 @@ class FakeSegmenter:
     def __init__(self) -> None:
         self.object = found()  # that an answer finds
         self.followed = found()  # that follow mode sees in a new frame
-        self.looks = np.ones(4, np.float32)  # of what is under the mask
+        self.looks = np.ones(4, np.float32)  # of what is under the mask that follow mode sees
+        self.looks_found = np.ones(4, np.float32)  # of what an answer finds
         self.images: list[np.ndarray] = []
         self.asked: list[SimpleNamespace] = []
         self.resets = 0
@@ -90,7 +91,7 @@ class FakeSegmenter:
         return self.followed
 
     def pooled_features(self, item: SegmentedObject) -> np.ndarray:
-        return self.looks
+        return self.looks if item is self.followed else self.looks_found
 
     def stream(self, instruction, *, cancelled, **options) -> Iterator:
         self.asked.append(SimpleNamespace(instruction=instruction, **options))
