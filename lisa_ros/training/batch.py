@@ -244,7 +244,7 @@ def training_losses(
         )
         similarity = weights.bce * bce + weights.dice * dice
         losses = replace(losses, similarity=weights.similarity * similarity)
-    if model.config.min_predicted_iou is not None:
+    if model.config.min_predicted_iou is not None and weights.quality:
         # SAM learned its estimates so: by the squared error.  A mask of nothing has an IoU of 0.
         true_iou = torch.cat([_iou(x, y) for x, y in zip(logits, targets, strict=True)])
         of_image = predicted_iou[there].split(wanted)
