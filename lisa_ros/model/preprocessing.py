@@ -20,7 +20,7 @@ SAM_PIXEL_MEAN = (123.675, 116.28, 103.53)
 SAM_PIXEL_STD = (58.395, 57.12, 57.375)
 
 # Resizing the short edge of a 1 x 12000 image to 224 would make gigabytes that the centre crop
-# throws away at once; beyond this many pixels the crop comes first.
+# throws away at once; beyond this many pixels only the crop is made, which may round otherwise.
 _MAX_RESIZED_PIXELS = 100_000_000
 
 
@@ -148,20 +148,32 @@ def _resize_and_crop(image: np.ndarray, config: ClipPreprocessing) -> np.ndarray
     size = config.crop_size
     height, width = image.shape[:2]
     scaled = _short_edge_size(height, width, config.shortest_edge)
-    if scaled[0] * scaled[1] > _MAX_RESIZED_PIXELS:
-        x0, y0, x1, y1 = language_view(height, width, config, "crop")
-        return _resize(image[y0:y1, x0:x1], (size, size))
-    resized = _resize(image, scaled)
     (y0, y1), (x0, x1) = _centre(scaled[0], size), _centre(scaled[1], size)
-    return resized[y0:y1, x0:x1]
+    if scaled[0] * scaled[1] > _MAX_RESIZED_PIXELS:
+        across, down = width / scaled[1], height / scaled[0]
+        return _resize(
+            image, (size, size), across=(x0 * across, x1 * across), down=(y0 * down, y1 * down)
+        )
+    return _resize(image, scaled)[y0:y1, x0:x1]
 
 
 def _resize(
     image: np.ndarray,
     size: tuple[int, int],
     resample: Image.Resampling = Image.Resampling.BICUBIC,
+    *,
+    across: tuple[float, float] | None = None,
+    down: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), resample))
+    """Resize to (height, width), of the stretches `across` and `down` if they are given.
+
+    In two calls, rows first: Pillow 13 begins with whichever is cheaper, and each pass rounds.
+    """
+    height, width = image.shape[:2]
+    left, right = across or (0, width)
+    top, bottom = down or (0, height)
+    rows = Image.fromarray(image).resize((size[1], height), resample, (left, 0, right, height))
+    return np.asarray(rows.resize((size[1], size[0]), resample, (0, top, size[1], bottom)))
 
 
 def _short_edge_size(height: int, width: int, edge: int) -> tuple[int, int]:

@@ -5,7 +5,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from lisa_ros.model import preprocessing
 from lisa_ros.model.config import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ClipPreprocessing
 from lisa_ros.model.errors import ImageError
 from lisa_ros.model.preprocessing import (
@@ -136,6 +138,33 @@ def test_extreme_pictures(size, view):
     masks = upscale_masks(torch.ones(2, 256, 256), geometry)
     assert masks.shape == (2, *size)
     assert bool((masks == 1).all())
+
+
+@pytest.mark.parametrize("shape", [(1500, 700), (1024, 400), (2048, 300), (300, 2048)])
+def test_rows_are_resized_before_columns(shape):
+    """As published; Pillow 13 would begin with a tall picture's columns, and round otherwise."""
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    height, width = (int(224 * side / min(shape)) for side in shape)
+    rows = Image.fromarray(noise).resize((width, shape[0]), Image.Resampling.BICUBIC)
+    whole = np.asarray(rows.resize((width, height), Image.Resampling.BICUBIC))
+    top, left = (height - 224) // 2, (width - 224) // 2
+    got = clip_colours(clip_input(noise, CLIP, "crop"))
+    np.testing.assert_allclose(got, whole[top : top + 224, left : left + 224], atol=1e-3)
+    height, width = (int(1024 * side / max(shape) + 0.5) for side in shape)
+    rows = Image.fromarray(noise).resize((width, shape[0]), Image.Resampling.BILINEAR)
+    whole = np.asarray(rows.resize((width, height), Image.Resampling.BILINEAR))
+    padded, _ = sam_input(noise, 1024)
+    got = (padded * SAM_STD + SAM_MEAN)[:, :height, :width].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(got, whole, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(400, 37), (37, 400), (7000, 3), (480, 640)])
+def test_a_picture_that_is_too_thin_to_be_resized_whole(shape, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    whole = clip_colours(clip_input(noise, CLIP, "crop"))
+    monkeypatch.setattr(preprocessing, "_MAX_RESIZED_PIXELS", 0)
+    part = clip_colours(clip_input(noise, CLIP, "crop"))
+    np.testing.assert_allclose(part, whole, atol=1.001)
 
 
 def test_other_square_and_crop_sizes():
