@@ -9,12 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
-from lisa_ros.model.config import ClipPreprocessing, LisaConfig, SamConfig, clip_config, read_json
+from lisa_ros.model.config import (
+    ClipPreprocessing,
+    LisaConfig,
+    SamConfig,
+    clip_config,
+    read_json,
+    values_of,
+)
+from lisa_ros.model.conversation import Turn, conversation_pieces
 from lisa_ros.model.errors import CheckpointError
 from lisa_ros.model.hub import (
     CLIP_FILES,
@@ -39,6 +48,7 @@ _NAMES = (
 _HARMLESS = re.compile(r".*\.(rotary_emb\.inv_freq|position_ids|pixel_mean|pixel_std)")
 _SAM_PREFIX = "model.visual_model."
 _CLIP_PREFIX = "model.vision_tower.vision_tower."
+_EMBEDDINGS, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _V0_FILES = ("pytorch_model-visual_model.bin", "pytorch_model-text_hidden_fcs.bin")
 
 _T = TypeVar("_T")
@@ -66,8 +76,7 @@ class Checkpoint:
         """All weights under their official names, CLIP's included, each once."""
         for files in self._sources():
             for name, tensor in files.tensors():
-                official = self._official_name(files, name)
-                if official is not None:
+                for official in self._official_names(files, name):
                     yield official, tensor
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -81,19 +90,30 @@ class Checkpoint:
     def _sources(self) -> list[WeightFiles]:
         return [self.weights, *([self.clip_weights] if self.clip_weights is not None else [])]
 
-    def _official_name(self, files: WeightFiles, name: str) -> str | None:
+    def _official_names(self, files: WeightFiles, name: str) -> list[str]:
+        """None for a weight without use, two for the embeddings of a model without a head."""
         if files is self.clip_weights:
+            if self._is_bare_tower:
+                return [f"{_CLIP_PREFIX}vision_model.{name}"]
             # CLIP's folder also holds a text tower, which has no use here.
-            return _CLIP_PREFIX + name if name.startswith("vision_model.") else None
-        replaced = self.clip_weights is not None and name.startswith(_CLIP_PREFIX)
-        return None if replaced else name
+            return [_CLIP_PREFIX + name] if name.startswith("vision_model.") else []
+        if self.clip_weights is not None and name.startswith(_CLIP_PREFIX):
+            return []
+        ties = name == _EMBEDDINGS and self.config.llama.tie_word_embeddings
+        return [name, _HEAD] if ties and _HEAD not in files.shapes else [name]
+
+    @cached_property
+    def _is_bare_tower(self) -> bool:
+        """Whether CLIP's weights are named as today's transformers names a vision tower's."""
+        names = () if self.clip_weights is None else self.clip_weights.shapes
+        return not any(name.startswith("vision_model.") for name in names)
 
     def _table(self, value: Callable[[WeightFiles, str], _T]) -> dict[str, _T]:
         return {
             official: value(files, name)
             for files in self._sources()
             for name in files.shapes
-            if (official := self._official_name(files, name)) is not None
+            for official in self._official_names(files, name)
         }
 
 
@@ -109,7 +129,7 @@ def open_checkpoint(
     folder = resolve_folder(source, files=LISA_FILES, patterns=LISA_PATTERNS)
     values = read_config(folder)
     weights = find_weights(folder)
-    _refuse_other_layouts(folder, weights)
+    _refuse_other_layouts(folder, weights, bool(values.get("tie_word_embeddings")))
     clip, preprocessing, clip_weights = open_clip(folder, values, weights, vision_tower)
     known = values.get("sam_config") or {}
     if sam_config is not None:
@@ -119,17 +139,22 @@ def open_checkpoint(
         for name, shape in weights.shapes.items()
         if name.startswith(_SAM_PREFIX)
     }
-    sam = SamConfig.from_shapes(
-        sam_shapes, **SamConfig.known_sizes(known, str(sam_config or folder / "config.json"))
-    )
-    config = LisaConfig.from_json(values, clip=clip, clip_preprocessing=preprocessing, sam=sam)
-    config = config.with_defaults(conversation=conversation)
+    sam_source = Path(sam_config or folder / "config.json")
+    with values_of(sam_source):
+        sam = SamConfig.from_shapes(sam_shapes, **SamConfig.known_sizes(known, str(sam_source)))
+    with values_of(folder / "config.json"):
+        config = LisaConfig.from_json(values, clip=clip, clip_preprocessing=preprocessing, sam=sam)
+        config = config.with_defaults(conversation=conversation)
     tokenizer = LisaTokenizer.from_folder(folder)
     if tokenizer.vocab_size > config.llama.vocab_size:
         raise CheckpointError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens but the language model "
             f"only {config.llama.vocab_size}; the tokenizer files are of another checkpoint"
         )
+    pieces = conversation_pieces(
+        config.conversation, [Turn("?")], use_im_start_end=config.use_im_start_end
+    )
+    tokenizer.encode(pieces)  # its control tokens must be there before anybody asks
     return Checkpoint(folder, config, tokenizer, weights, clip_weights)
 
 
@@ -160,7 +185,7 @@ def _v0_message(source: str) -> str:
     )
 
 
-def _refuse_other_layouts(folder: Path, weights: WeightFiles) -> None:
+def _refuse_other_layouts(folder: Path, weights: WeightFiles, ties: bool) -> None:
     names = weights.shapes
     if any(name.startswith("base_model.") or ".lora_A." in name for name in names):
         raise CheckpointError(
@@ -172,7 +197,7 @@ def _refuse_other_layouts(folder: Path, weights: WeightFiles) -> None:
         ("model.text_hidden_fcs.0.", "the projection of [SEG]"),
         (_SAM_PREFIX, "SAM"),
         ("model.mm_projector.", "the projection of CLIP's features"),
-        ("lm_head.", "the language model's head"),
+        (_EMBEDDINGS if ties else _HEAD, "the language model's head"),
     ):
         if not any(name.startswith(part) for name in names):
             raise CheckpointError(
@@ -189,8 +214,11 @@ def open_clip(
     """CLIP's config and weights: those given, those in the folder, or those the config names."""
     inside = "vision_config" in values and any(n.startswith(_CLIP_PREFIX) for n in weights.shapes)
     if vision_tower is None and inside:
-        preprocessing = ClipPreprocessing(**values.get("clip_preprocessing", {}))
-        return clip_config(values), preprocessing, None
+        with values_of(folder / "config.json"):
+            clip = clip_config(values)
+            sizes = {"shortest_edge": clip.image_size, "crop_size": clip.image_size}
+            chosen = values.get("clip_preprocessing") or {}
+            return clip, ClipPreprocessing(**{**sizes, **chosen}), None
     name = vision_tower or values.get("vision_tower") or values.get("mm_vision_tower")
     if name is None:
         raise CheckpointError(
@@ -203,12 +231,13 @@ def open_clip(
         raise CheckpointError(
             f"the vision tower (CLIP) of {folder} cannot be found: {error}"
         ) from None
-    preprocessing = ClipPreprocessing()
-    if (clip_folder / "preprocessor_config.json").is_file():
+    with values_of(clip_folder / "config.json"):
+        clip = clip_config(read_json(clip_folder / "config.json"))
+    path = clip_folder / "preprocessor_config.json"
+    with values_of(path):
         preprocessing = ClipPreprocessing.from_json(
-            read_json(clip_folder / "preprocessor_config.json")
+            read_json(path) if path.is_file() else {}, cast(int, clip.image_size)
         )
-    clip = clip_config(read_json(clip_folder / "config.json"))
     return clip, preprocessing, find_weights(clip_folder)
 
 
@@ -245,7 +274,7 @@ def check_names(checkpoint: Checkpoint, expected: dict[str, tuple[int, ...]]) ->
         above = layer is not None and int(layer[1]) >= checkpoint.config.num_clip_layers
         if not above and not _HARMLESS.fullmatch(name):
             unexpected.append(name)
-    missing = sorted(set(expected) - found)
+    missing = sorted(official_name(own) for own in set(expected) - found)
     problems = [
         f"{len(names)} {kind}: {'; '.join(names)}"
         for kind, names in (

@@ -8,11 +8,14 @@ shapes of the weights (`SamConfig.from_shapes`) or from a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from lisa_ros.model.conversation import CONVERSATIONS, INSTRUCTION_TEMPLATES
@@ -22,6 +25,12 @@ ClipView = Literal["crop", "pad", "squash"]
 
 OPENAI_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# What libraries raise where a value is of the wrong type or makes no sense.
+_WRONG_VALUE = (
+    *(TypeError, ValueError, KeyError, AttributeError, AssertionError, ArithmeticError),
+    StrictDataclassError,  # transformers' configs
+)
 
 # The keys of config.json that describe the LLaMA decoder and are passed on to transformers.
 _LLAMA_KEYS = (
@@ -87,48 +96,73 @@ class SamConfig:
             known: sizes that are given (from a config file) and win over what is read.
 
         Raises:
-            CheckpointError: a weight that tells a size is absent.
+            CheckpointError: a weight that tells a size is absent, or of a shape that cannot be.
         """
         encoder, decoder = "image_encoder.", "mask_decoder."
-        try:
-            _, grid, _, embed_dim = shapes[encoder + "pos_embed"]
-            conv_stem = known.get("conv_stem", ())
-            patch_size = (
-                2 ** (len(conv_stem) + 1)
-                if conv_stem
-                else shapes[encoder + "patch_embed.proj.weight"][-1]
-            )
-            depth = _count(shapes, encoder + "blocks.{}.norm1.weight")
-            # rel_pos_h is (2 * side - 1, head_dim): windowed blocks have a short side.
-            rel_pos = [shapes[f"{encoder}blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
-            sides = [(rows + 1) // 2 for rows, _ in rel_pos]
-            window_sizes = [side for side in sides if side != grid]
-            iou_layer = decoder + "iou_prediction_head.layers.{}.weight"
-            sizes: dict[str, Any] = {
-                "image_size": grid * patch_size,
-                "patch_size": patch_size,
-                "embed_dim": embed_dim,
-                "depth": depth,
-                "num_heads": embed_dim // rel_pos[0][1],
-                "mlp_dim": shapes[encoder + "blocks.0.mlp.lin1.weight"][0],
-                "global_attn_indexes": tuple(i for i, side in enumerate(sides) if side == grid),
-                "window_size": window_sizes[0] if window_sizes else cls.window_size,
-                "prompt_embed_dim": shapes[decoder + "mask_tokens.weight"][1],
-                "mask_in_chans": shapes["prompt_encoder.mask_downscaling.3.weight"][0],
-                "decoder_depth": _count(
-                    shapes, decoder + "transformer.layers.{}.self_attn.q_proj.weight"
-                ),
-                "decoder_mlp_dim": shapes[decoder + "transformer.layers.0.mlp.lin1.weight"][0],
-                "num_multimask_outputs": shapes[decoder + "mask_tokens.weight"][0] - 1,
-                "iou_head_depth": _count(shapes, iou_layer),
-                "iou_head_hidden_dim": shapes[iou_layer.format(0)][0],
-                "similarity_prompt": "similarity_prompt.value.weight" in shapes,
-            }
-        except KeyError as missing:
+        layers, iou_head = decoder + "transformer.layers.", decoder + "iou_prediction_head.layers."
+
+        def shape(name: str, rank: int) -> tuple[int, ...]:
+            if name not in shapes:
+                raise CheckpointError(
+                    f"the checkpoint has no SAM weight {name}; expected the whole visual_model of "
+                    "a merged LISA checkpoint"
+                )
+            if len(shapes[name]) != rank:
+                raise CheckpointError(
+                    f"SAM's weight {name}: expected {rank} dimensions, got shape {shapes[name]}"
+                )
+            return shapes[name]
+
+        def width(layer: str) -> int:
+            """Outputs of a layer, which its weight and its bias tell."""
+            rows = shapes[layer + ".weight"][:1] if layer + ".weight" in shapes else ()
+            bias = shape(layer + ".bias", 1)
+            if rows and rows != bias:
+                raise CheckpointError(
+                    f"SAM's weights {layer}.weight of shape {shapes[layer + '.weight']} and "
+                    f"{layer}.bias of shape {bias} do not fit each other"
+                )
+            return bias[0]
+
+        _, grid, columns, embed_dim = shape(encoder + "pos_embed", 4)
+        if grid != columns:
+            raise CheckpointError(f"SAM's {encoder}pos_embed is no square: {grid} x {columns}")
+        conv_stem = known.get("conv_stem", ())
+        patch_size = (
+            2 ** (len(conv_stem) + 1)
+            if conv_stem
+            else shape(encoder + "patch_embed.proj.weight", 4)[-1]
+        )
+        depth = _count(shapes, encoder + "blocks.")
+        # rel_pos_h is (2 * side - 1, head_dim): windowed blocks have a short side.
+        rel_pos = [shape(f"{encoder}blocks.{i}.attn.rel_pos_h", 2) for i in range(depth)]
+        sides = [(rows + 1) // 2 for rows, _ in rel_pos]
+        window_sizes = [side for side in sides if side != grid]
+        mask_tokens, prompt_embed_dim = shape(decoder + "mask_tokens.weight", 2)
+        outputs = _count(shapes, decoder + "output_hypernetworks_mlps.")
+        if mask_tokens != outputs:
             raise CheckpointError(
-                f"the checkpoint has no SAM weight {missing}; expected the whole visual_model of a "
-                "merged LISA checkpoint"
-            ) from None
+                f"SAM's {decoder}mask_tokens.weight has {mask_tokens} rows, expected {outputs}, "
+                "one for each of output_hypernetworks_mlps"
+            )
+        sizes: dict[str, Any] = {
+            "image_size": grid * patch_size,
+            "patch_size": patch_size,
+            "embed_dim": embed_dim,
+            "depth": depth,
+            "num_heads": embed_dim // rel_pos[0][1],
+            "mlp_dim": width(encoder + "blocks.0.mlp.lin1"),
+            "global_attn_indexes": tuple(i for i, side in enumerate(sides) if side == grid),
+            "window_size": window_sizes[0] if window_sizes else cls.window_size,
+            "prompt_embed_dim": prompt_embed_dim,
+            "mask_in_chans": width("prompt_encoder.mask_downscaling.3"),
+            "decoder_depth": _count(shapes, layers),
+            "decoder_mlp_dim": width(layers + "0.mlp.lin1"),
+            "num_multimask_outputs": mask_tokens - 1,
+            "iou_head_depth": _count(shapes, iou_head),
+            "iou_head_hidden_dim": width(iou_head + "0"),
+            "similarity_prompt": "similarity_prompt.value.weight" in shapes,
+        }
         return cls(**{**sizes, **known})
 
     @classmethod
@@ -156,10 +190,27 @@ class ClipPreprocessing:
     image_mean: tuple[float, float, float] = OPENAI_CLIP_MEAN
     image_std: tuple[float, float, float] = OPENAI_CLIP_STD
 
+    def __post_init__(self) -> None:
+        for name, size in (("shortest_edge", self.shortest_edge), ("crop_size", self.crop_size)):
+            if not isinstance(size, int) or size < 1:
+                raise CheckpointError(f"CLIP's {name}: expected a number of pixels, got {size!r}")
+        if self.shortest_edge < self.crop_size:
+            raise CheckpointError(
+                f"CLIP's crop of {self.crop_size} pixels is larger than the picture, whose short "
+                f"edge has {self.shortest_edge}"
+            )
+        for name, values in (("image_mean", self.image_mean), ("image_std", self.image_std)):
+            if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+                raise CheckpointError(f"CLIP's {name}: expected three numbers, got {values!r}")
+
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ClipPreprocessing:
-        """Both the old (`"size": 224`) and the new (`{"shortest_edge": 224}`) form."""
-        crop = values.get("crop_size", cls.crop_size)
+    def from_json(cls, values: Mapping[str, Any], image_size: int) -> ClipPreprocessing:
+        """Both the old (`"size": 224`) and the new (`{"shortest_edge": 224}`) form.
+
+        Args:
+            image_size: side of the tower's input, which counts where a size is absent.
+        """
+        crop = values.get("crop_size", image_size)
         crop = crop["height"] if isinstance(crop, Mapping) else crop
         size = values.get("size", crop)
         size = size.get("shortest_edge", crop) if isinstance(size, Mapping) else size
@@ -215,6 +266,16 @@ class LisaConfig:
         is_number = isinstance(least, int | float) and not isinstance(least, bool)
         if least is not None and not (is_number and 0 <= least <= 1):
             raise CheckpointError(f"min_predicted_iou: expected null or 0 to 1, got {least!r}")
+        crop, side = self.clip_preprocessing.crop_size, self.clip.image_size
+        if crop != side:
+            raise CheckpointError(
+                f"the vision tower takes pictures of {side} pixels a side, but its "
+                f"preprocessor_config.json makes {crop}; the two are of different towers"
+            )
+        if not isinstance(self.use_im_start_end, bool):
+            raise CheckpointError(
+                f"mm_use_im_start_end: expected true or false, got {self.use_im_start_end!r}"
+            )
         if not 1 <= self.num_clip_layers <= self.clip.num_hidden_layers:
             raise CheckpointError(
                 f"mm_vision_select_layer {self.select_layer} names no layer of a vision tower with "
@@ -234,6 +295,13 @@ class LisaConfig:
         side, patch = cast(int, self.clip.image_size), cast(int, self.clip.patch_size)
         return (side // patch) ** 2 + (self.select_feature == "cls_patch")
 
+    @property
+    def context_length(self) -> int:
+        """Positions that a prompt and its answer may take together."""
+        rope = cast(dict[str, Any], self.llama.rope_parameters)
+        longer = rope["factor"] if rope["rope_type"] == "linear" else 1
+        return int(longer * self.llama.max_position_embeddings)
+
     def with_defaults(self, **choices: Any) -> LisaConfig:
         """A copy with every choice that is not None put in place."""
         return replace(self, **{k: v for k, v in choices.items() if v is not None})
@@ -251,8 +319,10 @@ class LisaConfig:
 
         The official files say `"model_type": "llava"`, which names another architecture in
         today's transformers; the keys are therefore read one by one.  `image_aspect_ratio` is
-        left unread on purpose: the published inference code ignores it and always crops.
+        left unread on purpose: the published inference code ignores it and always crops.  A value
+        of null counts as absent.
         """
+        values = {key: value for key, value in values.items() if value is not None}
         required = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         missing = [key for key in (*required, "vocab_size") if key not in values]
         if missing:
@@ -314,6 +384,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+@contextmanager
+def values_of(path: Path | str) -> Iterator[None]:
+    """What wrong values of a file lead to becomes a CheckpointError that names the file."""
+    try:
+        yield
+    except _WRONG_VALUE as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CheckpointError(
+            f"{path} holds a value of the wrong type or range ({reason}); expected such as the "
+            "published checkpoints have"
+        ) from error
+
+
 def clip_config(values: Mapping[str, Any]) -> CLIPVisionConfig:
     """CLIP's vision sizes from a CLIPModel config (nested) or a CLIPVisionModel config (flat)."""
     vision = dict(values.get("vision_config") or values)
@@ -333,8 +416,10 @@ def _llama_config(values: Mapping[str, Any]) -> LlamaConfig:
     rope = {"rope_type": "default", "rope_theta": float(values.get("rope_theta") or 10000.0)}
     scaling = values.get("rope_scaling")
     if scaling:
-        rope.update(scaling)
-        rope["rope_type"] = scaling.get("rope_type") or scaling.get("type") or "default"
+        kind = scaling.get("rope_type") or scaling.get("type")
+        if kind is None:
+            raise CheckpointError(f"rope_scaling: expected a type, got {scaling!r}")
+        rope.update({**scaling, "rope_type": kind})
         rope.pop("type", None)
     return LlamaConfig(
         **{"tie_word_embeddings": False, "pad_token_id": 0, **chosen},
@@ -347,10 +432,12 @@ def _rope_scaling(rope: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if scaling["rope_type"] == "default" else scaling
 
 
-def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
-    count = 0
-    while pattern.format(count) in shapes:
-        count += 1
+def _count(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
+    """How many layers, numbered behind `prefix`, any weight belongs to."""
+    layer = re.compile(re.escape(prefix) + r"(\d+)\.")
+    count = max((int(found[1]) + 1 for found in map(layer.match, shapes) if found), default=0)
+    if count == 0:
+        raise CheckpointError(f"the checkpoint has no SAM weights {prefix}*")
     return count
 
 

@@ -59,12 +59,18 @@ def apply_template(instruction: str, template: str) -> str:
     """Put an instruction into a question the model was trained on.
 
     Raises:
-        InstructionError: the instruction holds no words, or the template is unknown.
+        InstructionError: the instruction is no text, holds no words, or the template is unknown.
     """
     if template not in INSTRUCTION_TEMPLATES:
         raise InstructionError(
             f"unknown template {template!r}; known are {', '.join(INSTRUCTION_TEMPLATES)}"
         )
+    if not isinstance(instruction, str):
+        raise InstructionError(f"expected an instruction as str, got {type(instruction).__name__}")
+    try:
+        instruction.encode()
+    except UnicodeEncodeError:
+        raise InstructionError(f"expected an instruction in UTF-8, got {instruction!a}") from None
     words = instruction
     for token in CONTROL_TOKENS:
         words = words.replace(token, "")

@@ -80,7 +80,9 @@ def save_shards(
     for name, tensor in tensors:
         if shard and size + tensor.nbytes > _SHARD_BYTES:
             flush()
-        shard[name] = tensor.contiguous()
+        # A head that is tied to the embeddings is stored again; safetensors shares nothing.
+        is_shared = any(tensor.data_ptr() == other.data_ptr() for other in shard.values())
+        shard[name] = tensor.clone() if is_shared else tensor.contiguous()
         size += tensor.nbytes
     flush()
     if shards == 1:

@@ -82,7 +82,7 @@ class GraphDecoder:
     def prefill(self, sequences: Sequences, budget: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Decoder`."""
         batch, length = sequences.embeddings.shape[:2]
-        context = self._model.config.llama.max_position_embeddings
+        context = self._model.config.context_length
         capacity = min(_round_up(length + budget, _CAPACITY_STEP), _round_up(context, 8))
         graphs = self._model.decoder_graphs
         key = (batch, capacity)

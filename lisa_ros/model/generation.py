@@ -6,6 +6,7 @@ sequence again for each token; here the image is encoded once and keys and value
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +37,7 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise UsageError(f"temperature: expected 0 or more, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p: expected a share in (0, 1], got {self.top_p}")
@@ -196,9 +197,9 @@ def check_length(model: Lisa, prompt_length: int, max_new_tokens: int) -> int:
         InstructionError: none.
         UsageError: `max_new_tokens` is not positive.
     """
-    if max_new_tokens < 1:
-        raise UsageError(f"max_new_tokens: expected 1 or more, got {max_new_tokens}")
-    context = model.config.llama.max_position_embeddings
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise UsageError(f"max_new_tokens: expected 1 or more, got {max_new_tokens!r}")
+    context = model.config.context_length
     if prompt_length >= context:
         raise InstructionError(
             f"the instruction is too long: with the image ({model.config.num_image_tokens} "

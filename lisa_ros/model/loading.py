@@ -11,7 +11,7 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from lisa_ros.model.checkpoint import Checkpoint, check_names, open_checkpoint, own_name
-from lisa_ros.model.config import LisaConfig
+from lisa_ros.model.config import LisaConfig, values_of
 from lisa_ros.model.errors import OutOfMemoryError
 from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.precision import (
@@ -58,6 +58,8 @@ def load(
         OutOfMemoryError: the weights do not fit.
     """
     target = resolve_device(device)
+    if target.type == "cuda" and target.index is not None:
+        torch.cuda.set_device(target)  # events, graphs and new contexts belong to the current one
     if precision is None:
         precision = Precision.BF16 if target.type == "cuda" else Precision.FP32
     precision = parse_precision(precision)
@@ -86,7 +88,7 @@ def load_checkpoint(checkpoint: Checkpoint, precision: Precision, target: torch.
 
 def empty_model(config: LisaConfig, tokenizer: LisaTokenizer) -> Lisa:
     """The network without memory for its weights."""
-    with torch.device("meta"):
+    with values_of("config.json of the model or of its vision tower"), torch.device("meta"):
         return Lisa(config, tokenizer).eval()
 
 

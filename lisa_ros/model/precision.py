@@ -165,6 +165,6 @@ def _bitsandbytes():  # type: ignore[no-untyped-def]  # a module
         import bitsandbytes
     except ImportError:
         raise DeviceError(
-            "int8 and nf4 need bitsandbytes: pip install 'lisa_ros[quantization]'"
+            "int8 and nf4 need bitsandbytes: pip install 'bitsandbytes>=0.50'"
         ) from None
     return bitsandbytes

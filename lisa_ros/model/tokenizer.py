@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
 
-from lisa_ros.model.config import read_json
+from lisa_ros.model.config import read_json, values_of
 from lisa_ros.model.conversation import BOS, EOS, IMAGE, SEG, UNK, Control, Piece
 from lisa_ros.model.errors import CheckpointError
 
@@ -150,6 +150,8 @@ class LisaTokenizer:
                 continue
             if i in self._added_names:
                 runs.append(_Run([i], added=True))
+            elif i >= self.sentencepiece.vocab_size():
+                continue  # padding of the embeddings' table, which means nothing
             elif runs and not runs[-1].added:
                 runs[-1].ids.append(i)
             else:
@@ -178,11 +180,18 @@ def read_added_tokens(folder: Path) -> dict[str, int]:
     added: dict[str, int] = {}
     config = folder / "tokenizer_config.json"
     if config.is_file():
-        decoder = read_json(config).get("added_tokens_decoder", {})
-        added.update({token["content"]: int(i) for i, token in decoder.items()})
+        with values_of(config):
+            decoder = read_json(config).get("added_tokens_decoder") or {}
+            added.update({token["content"]: int(i) for i, token in decoder.items()})
     extra = folder / "added_tokens.json"
     if extra.is_file():
         added.update(read_json(extra))
+    for token, i in added.items():
+        if not isinstance(i, int) or isinstance(i, bool) or i < 0:
+            raise CheckpointError(
+                f"{folder}: expected a number of 0 or more as the id of {token!r}, got {i!r}; "
+                "look at added_tokens.json"
+            )
     # tokenizer_config.json may list sentencepiece's own specials; they are not *added* ones.
     return {k: v for k, v in added.items() if k not in (BOS, EOS, UNK)}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from lisa_ros.model.config import read_json
+from lisa_ros.model.config import read_json, values_of
 from lisa_ros.model.errors import CheckpointError
 
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -81,7 +81,8 @@ def weight_paths(folder: Path) -> list[Path]:
             weight_map = read_json(folder / index).get("weight_map")
             if not isinstance(weight_map, dict) or not weight_map:
                 raise CheckpointError(f"{folder / index}: expected a weight_map, found none")
-            return [folder / name for name in sorted(set(weight_map.values()))]
+            with values_of(folder / index):
+                return [folder / name for name in sorted(set(weight_map.values()))]
     raise CheckpointError(
         f"{folder} holds no weights; expected {' or '.join(SINGLE_NAMES)}, or shards with "
         f"{' or '.join(INDEX_NAMES)}"

@@ -115,7 +115,7 @@ def model_info_message(segmenter: Segmenter, load_time: float) -> ModelInfo:
         clip_view=config.clip_view,
         clip_image_size=config.clip_preprocessing.crop_size,
         image_tokens=config.num_image_tokens,
-        context_length=config.llama.max_position_embeddings,
+        context_length=config.context_length,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         memory=sum(weight.nbytes for weight in weights),
         load_time=load_time,

@@ -225,7 +225,15 @@ class Segmenter:
 
         Args:
             embedding: float32 (out_dim,), of `SegmentedObject.embedding`.
+
+        Raises:
+            UsageError: it is of another shape, or not finite.
         """
+        if embedding.shape != (self.model.config.out_dim,) or not np.isfinite(embedding).all():
+            raise UsageError(
+                f"expected a finite embedding of shape ({self.model.config.out_dim},), got "
+                f"{embedding.dtype} of shape {embedding.shape}"
+            )
         features = self._require_features()
         with torch.inference_mode(), self._out_of_memory_explained():
             prompt = torch.from_numpy(embedding)[None].to(self.model.device, self.model.dtype)

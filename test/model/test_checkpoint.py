@@ -86,6 +86,49 @@ def test_safetensors_are_preferred_to_pickles(first_golden, tmp_path):
     assert_same_weights(first_golden.load(folder), first_golden.model)
 
 
+@pytest.mark.parametrize("stored", ["once", "twice"])
+def test_a_head_that_is_tied_to_the_embeddings(first_golden, tmp_path, stored):
+    folder = without_weights(first_golden, tmp_path / "lisa")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    weights = weights_of(first_golden)
+    embeddings = weights["model.embed_tokens.weight"]
+    weights["lm_head.weight"] = embeddings
+    if stored == "once":
+        del weights["lm_head.weight"]
+    write_weights(folder, weights, "bin", 1)
+    model = first_golden.load(folder)
+    torch.testing.assert_close(model.language_model.lm_head.weight.data, embeddings)
+    converted = convert(folder, tmp_path / "out", vision_tower=first_golden.clip)
+    assert_same_weights(first_golden.load(converted), model)
+
+
+def test_a_vision_tower_as_transformers_names_it_today(first_golden, tmp_path):
+    clip = Path(shutil.copytree(first_golden.clip, tmp_path / "clip"))
+    weights = torch.load(clip / "pytorch_model.bin", weights_only=True)
+    prefix = "vision_model."
+    bare = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+    torch.save(bare, clip / "pytorch_model.bin")
+    model = load(first_golden.lisa, vision_tower=clip, device="cpu")
+    assert_same_weights(model, first_golden.model)
+
+
+def test_a_tower_without_a_word_about_preprocessing(other_sizes, tmp_path):
+    clip = Path(shutil.copytree(other_sizes[1], tmp_path / "clip"))
+    (clip / "preprocessor_config.json").unlink(missing_ok=True)
+    model = load(other_sizes[0], vision_tower=clip, device="cpu")
+    assert model.config.clip_preprocessing.crop_size == model.config.clip.image_size == 336
+
+
+def test_linear_rope_scaling_makes_the_context_longer(first_golden, tmp_path):
+    folder = Path(shutil.copytree(first_golden.lisa, tmp_path / "lisa"))
+    config = json.loads((folder / "config.json").read_text())
+    scaling = {"rope_scaling": {"type": "linear", "factor": 2.0}}
+    (folder / "config.json").write_text(json.dumps({**config, **scaling}))
+    model = first_golden.load(folder)
+    assert model.config.context_length == 2 * first_golden.model.config.context_length
+
+
 def test_harmless_weights_pass(first_golden, tmp_path):
     folder = without_weights(first_golden, tmp_path / "lisa")
     weights = weights_of(first_golden)

@@ -13,6 +13,21 @@ from safetensors.torch import save_file
 from lisa_ros.model import load, loading
 from lisa_ros.model.errors import CheckpointError, DeviceError, LisaError, OutOfMemoryError
 
+SAM_WEIGHTS = (  # those that SAM's sizes are read from
+    "image_encoder.pos_embed",
+    "image_encoder.patch_embed.proj.weight",
+    "image_encoder.blocks.0.norm1.weight",
+    "image_encoder.blocks.1.attn.rel_pos_h",
+    "image_encoder.blocks.0.mlp.lin1.weight",
+    "image_encoder.blocks.0.mlp.lin1.bias",
+    "mask_decoder.mask_tokens.weight",
+    "mask_decoder.transformer.layers.0.self_attn.q_proj.weight",
+    "mask_decoder.transformer.layers.0.mlp.lin1.weight",
+    "mask_decoder.iou_prediction_head.layers.0.weight",
+    "mask_decoder.iou_prediction_head.layers.1.weight",
+    "prompt_encoder.mask_downscaling.3.weight",
+)
+
 
 @pytest.fixture
 def folder(first_golden, tmp_path) -> Path:
@@ -246,12 +261,79 @@ def test_config_of_another_vocabulary(folder, refused):
         {"clip_view": "tiles"},
         {"min_predicted_iou": 1.5},
         {"min_predicted_iou": "high"},
+        {"mm_use_im_start_end": "yes"},
+        {"rope_scaling": {"factor": 2.0}},
     ],
 )
 def test_config_value_that_cannot_be(folder, refused, values):
     change_config(folder, **values)
     (value,) = values.values()
     assert str(value) in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hidden_size": "wide"},
+        {"num_attention_heads": 0},
+        {"num_attention_heads": 7},
+        {"hidden_act": "swish9"},
+        {"rope_scaling": {"type": "curved", "factor": 2.0}},
+        {"rope_scaling": [2.0]},
+        {"mm_vision_select_layer": "last"},
+        {"mm_projector_type": 3},
+        {"rms_norm_eps": "small"},
+        {"sam_config": {"decoder_num_heads": 7}},
+        {"sam_config": {"image_size": "large"}},
+    ],
+)
+def test_config_value_of_the_wrong_kind_names_the_file(folder, refused, values):
+    change_config(folder, **values)
+    assert "config.json" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"size": 224, "crop_size": 224},
+        {"size": 224, "crop_size": 336},
+        {"size": "x", "crop_size": 336},
+        {"size": 336.5, "crop_size": 336},
+        {"image_mean": None},
+    ],
+)
+def test_preprocessing_that_does_not_fit_the_tower(other_sizes, refused, tmp_path, values):
+    clip = Path(shutil.copytree(other_sizes[1], tmp_path / "clip"))
+    (clip / "preprocessor_config.json").write_text(json.dumps(values))
+    message = refused(other_sizes[0], vision_tower=clip)
+    assert "CLIP's" in message or "preprocessor_config.json" in message
+
+
+@pytest.mark.parametrize("name", sorted(SAM_WEIGHTS))
+@pytest.mark.parametrize("change", ["absent", "flat", "short"])
+def test_damage_to_any_weight_that_tells_a_size_is_named(folder, refused, name, change):
+    def damage(weights):
+        tensor = weights.pop(f"model.visual_model.{name}")
+        if change == "flat":
+            weights[f"model.visual_model.{name}"] = tensor.flatten()[:1].squeeze()
+        elif change == "short":
+            weights[f"model.visual_model.{name}"] = tensor[:-1].clone()
+
+    change_weights(folder, damage)
+    assert name in refused(folder)
+
+
+@pytest.mark.parametrize("ids", ['{"[SEG]": -1}', '{"[SEG]": 640.5}', '{"[SEG]": "640"}', "null"])
+def test_added_tokens_without_sense(folder, refused, ids):
+    (folder / "added_tokens.json").write_text(ids)
+    assert "added_tokens.json" in refused(folder)
+
+
+def test_start_tokens_that_the_config_wants_and_the_tokenizer_lacks(folder, refused):
+    path = folder / "added_tokens.json"
+    tokens = {k: v for k, v in json.loads(path.read_text()).items() if k != "<im_start>"}
+    path.write_text(json.dumps(tokens))
+    assert "<im_start>" in refused(folder)
 
 
 def test_folder_without_tokenizer(folder, refused):

@@ -100,6 +100,12 @@ def test_instruction_without_words_is_refused(words):
         apply_template(words, "raw")
 
 
+@pytest.mark.parametrize("words", [None, 3, b"the cup", ["the cup"], "caf\udce9 cup"])
+def test_instruction_that_is_no_text_is_refused(words):
+    with pytest.raises(InstructionError, match="expected an instruction"):
+        apply_template(words, "raw")
+
+
 def test_unknown_template_names_the_known():
     with pytest.raises(InstructionError, match="raw, mask, explain, phrase"):
         apply_template("the cup", "polite")

@@ -2,6 +2,7 @@
 
 import collections
 import gc
+import math
 from contextlib import contextmanager
 
 import pytest
@@ -165,7 +166,7 @@ def test_inference_mode_does_not_leak_out_of_a_stream(model, features, prompts):
         assert not torch.is_inference_mode_enabled()
 
 
-@pytest.mark.parametrize("limit", [0, -1])
+@pytest.mark.parametrize("limit", [0, -1, None, 2.0, "3"])
 def test_no_new_tokens_make_no_sense(model, features, prompts, limit):
     with pytest.raises(ValueError, match="max_new_tokens"):
         list(generate(model, features, prompts[:1], max_new_tokens=limit))
@@ -242,7 +243,14 @@ def test_top_p_keeps_only_the_likely(model, features, prompts):
 
 @pytest.mark.parametrize(
     "choices",
-    [{"temperature": -0.1}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_p": -1.0}],
+    [
+        {"temperature": -0.1},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"top_p": -1.0},
+    ],
 )
 def test_senseless_sampling_is_refused(choices):
     (name,) = choices

@@ -61,6 +61,13 @@ def test_vocabulary_without_seg_is_refused(first_golden):
         LisaTokenizer(first_golden.lisa / "tokenizer.model", {"<im_start>": 640})
 
 
+def test_ids_that_only_pad_the_table_mean_nothing(first_golden):
+    tokenizer = first_golden.model.tokenizer
+    ids = tokenizer.encode(["the cup"])
+    beyond = tokenizer.vocab_size + 3
+    assert tokenizer.decode([*ids, beyond, ids[-1]]) == tokenizer.decode([*ids, ids[-1]])
+
+
 def test_broken_sentencepiece_model_is_named(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(b"no model")
     with pytest.raises(CheckpointError, match=r"tokenizer\.model"):

@@ -172,23 +172,30 @@ def test_a_model_that_rates_its_masks_gives_none_that_it_does_not_believe_in(
     about, cases, monkeypatch
 ):
     segmenter, instruction = about(cases[1]), cases[1]["instruction"]
+    decode = segmenter.model.decode_masks
+
+    def rated(features, prompts):
+        low_res, predicted_iou = decode(features, prompts)
+        return low_res, torch.full_like(predicted_iou, 0.5)
+
+    monkeypatch.setattr(segmenter.model, "decode_masks", rated)
     believed = segmenter.answer(instruction, template="raw")
-    rated = believed.objects[0].scores.predicted_iou
+    assert believed.status is Status.FOUND
 
     def asks_for(least: float) -> None:
         config = replace(segmenter.model.config, min_predicted_iou=least)
         monkeypatch.setattr(segmenter.model, "config", config)
 
-    asks_for(rated - 0.01)
+    asks_for(0.49)
     again = segmenter.answer(instruction, template="raw")
     assert again.status is Status.FOUND
     np.testing.assert_array_equal(again.mask, believed.mask)
-    asks_for(rated + 0.01)
+    asks_for(0.51)
     for choices in ({}, {"mask_only": True}):
         answer = segmenter.answer(instruction, template="raw", **choices)
         assert answer.status is Status.NOT_FOUND
         assert answer.objects[0].area == 0
-    assert "rates its mask at" in answer.message
+    assert "rates its mask at 0.500, below its min_predicted_iou of 0.510" in answer.message
     assert segmenter.decode(believed.objects[0].embedding).area == 0
 
 
@@ -399,6 +406,19 @@ def test_wrong_image_is_named_and_keeps_the_old_one(segmenter, picture, image):
     with pytest.raises(ImageError, match="RGB uint8"):
         segmenter.set_image(image)
     assert segmenter.answer("the cup", mask_only=True).mask.shape == (20, 30)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 256), ()])
+def test_embedding_of_another_shape(about, cases, shape):
+    with pytest.raises(UsageError, match="embedding of shape"):
+        about(cases[1]).decode(np.zeros(shape, np.float32))
+
+
+def test_embedding_that_is_not_finite(about, cases):
+    segmenter = about(cases[1])
+    size = segmenter.model.config.out_dim
+    with pytest.raises(UsageError, match="finite"):
+        segmenter.decode(np.full(size, np.nan, np.float32))
 
 
 @pytest.mark.parametrize("words", ["", " \n", "[SEG]", "<image></s>"])
