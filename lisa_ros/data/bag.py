@@ -102,7 +102,7 @@ def read_questions(bag: str | Path, image_topic: str | None = None) -> Iterator[
 def _open(bag: Path) -> Iterator[Any]:
     """The bag's reader; what goes wrong while it is open names the bag."""
     try:
-        need_package("rosbags.highlevel", "training")
+        need_package("rosbags.highlevel", "rosbags")
     except DataError:
         raise DataError("reading bags needs rosbags; install it: pip install rosbags") from None
     from rosbags.highlevel import AnyReader, AnyReaderError
@@ -232,7 +232,7 @@ def _mask(answer: Any, size: tuple[int, ...]) -> np.ndarray | None:
 
 def _to_rgb(message: Any) -> np.ndarray:
     if hasattr(message, "format"):
-        cv2 = need_package("cv2", "headless")
+        cv2 = need_package("cv2", "opencv-python-headless")
         as_stored = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         pixels = cv2.imdecode(np.asarray(message.data), as_stored) if len(message.data) else None
         if pixels is None:

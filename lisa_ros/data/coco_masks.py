@@ -32,8 +32,14 @@ def segmentation_to_mask(segmentation: Any, height: int, width: int) -> np.ndarr
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
     if not isinstance(parts, list):
         raise SegmentationError(f"has neither polygons nor run lengths, but {segmentation!r:.60}")
+    # Annotators leave points and lines behind, which cover nothing.
+    areas = [
+        part
+        for part in parts
+        if not (isinstance(part, list) and len(part) < 6 and _are_numbers(part))
+    ]
     mask = np.zeros((height, width), np.uint8)
-    for part in parts:
+    for part in areas or parts:
         mask |= _polygon(part, height, width) if isinstance(part, list) else _runs(part, mask.shape)
     return mask
 
@@ -44,7 +50,7 @@ def _polygon(points: list[Any], height: int, width: int) -> np.ndarray:
         raise SegmentationError(
             "has a polygon that is no list x, y, x, y, ... of three points or more in pixels"
         )
-    coco = need_package("pycocotools.mask", "training")
+    coco = need_package("pycocotools.mask", "pycocotools")
     # In a list of its own, for pycocotools takes a list that begins with four numbers as a box.
     return coco.decode(coco.frPyObjects([points], height, width)[0])
 
@@ -54,7 +60,7 @@ def _runs(part: Any, size: tuple[int, ...]) -> np.ndarray:
     got = part.get("size") if isinstance(part, dict) else part
     if got != list(size):
         raise SegmentationError(f"has run lengths of size {got!r:.60}; expected {list(size)}")
-    coco = need_package("pycocotools.mask", "training")
+    coco = need_package("pycocotools.mask", "pycocotools")
     counts, pixels = part.get("counts"), size[0] * size[1]
     if isinstance(counts, list):
         if not _are_numbers(counts) or min(counts, default=0) < 0 or sum(counts) != pixels:

@@ -65,7 +65,7 @@ def need_folder(path: Path, what: str) -> Path:
     return path
 
 
-def need_package(module: str, extra: str) -> Any:
+def need_package(module: str, pip_name: str) -> Any:
     """A package that only some readers use.
 
     Raises:
@@ -75,5 +75,5 @@ def need_package(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise DataError(
-            f"this data set needs {module}, got {error}; pip install 'lisa_ros[{extra}]'"
+            f"this data set needs {module}, got {error}; pip install {pip_name}"
         ) from error

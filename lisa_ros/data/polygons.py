@@ -25,7 +25,7 @@ def polygon_region(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         bool (H, W).
     """
-    cv2 = need_package("cv2", "headless")
+    cv2 = need_package("cv2", "opencv-python-headless")
     outline = np.zeros(size, np.uint8)
     cv2.polylines(outline, [points], True, 1, 1)
     return (outline == 1) | _inside(points, size)
@@ -58,7 +58,8 @@ def _crossings(a: tuple[int, int], b: tuple[int, int], size: tuple[int, int]) ->
     top, bottom = min(a[1], b[1]), max(a[1], b[1])
     if not all(0 <= x < width and 0 <= y < height for x, y in (a, b)):
         # OpenCV reckons from the corners cut off at the picture, and then without its half pixel.
-        _, cut_a, cut_b = need_package("cv2", "headless").clipLine((0, 0, width, height), a, b)
+        cv2 = need_package("cv2", "opencv-python-headless")
+        _, cut_a, cut_b = cv2.clipLine((0, 0, width, height), a, b)
         shift = 0
         if cut_a[1] != cut_b[1]:
             a, b = cut_a, cut_b

@@ -160,9 +160,10 @@ def draw_mask(shapes: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
     """
     regions: list[tuple[np.ndarray, int]] = []
     for number, shape in enumerate(shapes, start=1):
-        label, points = _label_and_points(shape, number)
+        label = _label(shape, number)
         if label.lower() == "flag":
-            continue
+            continue  # whatever it is
+        points = _points(shape, number)
         region = polygon_region(points, size)
         if not region.any():
             height, width = size
@@ -179,10 +180,14 @@ def draw_mask(shapes: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def _label_and_points(shape: Any, number: int) -> tuple[str, np.ndarray]:
-    """A shape's label and its points as int32 (n, 2), x before y."""
+def _label(shape: Any, number: int) -> str:
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
         raise ValueError(f"shape {number} must be an object with a `label` and `points`")
+    return shape["label"]
+
+
+def _points(shape: dict[str, Any], number: int) -> np.ndarray:
+    """A shape's points as int32 (n, 2), x before y."""
     label = shape["label"]
     if shape.get("shape_type") in NO_POLYGONS:
         raise ValueError(
@@ -194,7 +199,7 @@ def _label_and_points(shape: Any, number: int) -> tuple[str, np.ndarray]:
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) < MAX_COORDINATE).all():
         raise ValueError(f"shape {number} ({label!r}) needs `points` [[x, y], ...] in pixels")
-    return label, points.astype(np.int32)
+    return points.astype(np.int32)
 
 
 def _first_empty(texts: Sequence[str]) -> int:

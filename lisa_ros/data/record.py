@@ -96,7 +96,7 @@ def mask_to_shapes(mask: np.ndarray) -> tuple[list[dict[str, Any]], float]:
     Args:
         mask: uint8 (H, W) of 0 and 1.
     """
-    cv2 = need_package("cv2", "headless")
+    cv2 = need_package("cv2", "opencv-python-headless")
     outlines = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     shapes = []
     for outline in outlines:

@@ -98,7 +98,7 @@ def _result(case: Case, answer: Answer) -> Result:
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     """A mask, bool (H, W), as COCO's compressed run lengths."""
-    coco = need_package("pycocotools.mask", "training")
+    coco = need_package("pycocotools.mask", "pycocotools")
     code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
 
@@ -107,5 +107,5 @@ def decode_mask(code: dict[str, Any] | None, size: tuple[int, int]) -> np.ndarra
     """The mask that `encode_mask` was given, bool (H, W); an empty one for None."""
     if code is None:
         return np.zeros(size, bool)
-    coco = need_package("pycocotools.mask", "training")
+    coco = need_package("pycocotools.mask", "pycocotools")
     return coco.decode({**code, "counts": code["counts"].encode("ascii")}).astype(bool)

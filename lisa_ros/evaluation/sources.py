@@ -89,7 +89,5 @@ def _open_scenes(name: str, folder: Path, render: int | None) -> CaseSource:
     try:  # MuJoCo is an extra
         from lisa_ros.evaluation.scenes import open_scenes
     except ImportError as error:
-        raise EvaluationError(
-            f"simulated scenes need {error.name}; pip install 'lisa_ros[sim]'"
-        ) from error
+        raise EvaluationError(f"simulated scenes need {error.name}; pip install mujoco") from error
     return open_scenes(name, folder, render)

@@ -29,6 +29,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lisa_ros.model.errors import LisaError
+from lisa_ros.training.config import ConfigError
 from lisa_ros.training.progress import Report
 
 BatchType = TypeVar("BatchType")
@@ -349,9 +350,17 @@ def make_accelerator() -> Accelerator:
     data_parallel = DistributedDataParallelKwargs(
         find_unused_parameters=True, broadcast_buffers=False
     )
-    return Accelerator(
+    accelerator = Accelerator(
         device_placement=False, mixed_precision="no", kwargs_handlers=[data_parallel]
     )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > accelerator.num_processes:
+        raise ConfigError(
+            f"expected {started} processes that train together (WORLD_SIZE), got "
+            f"{accelerator.num_processes}: without a GPU accelerate takes each as alone; set "
+            "ACCELERATE_USE_CPU=true"
+        )
+    return accelerator
 
 
 def bf16_is_fast(device: torch.device) -> bool:

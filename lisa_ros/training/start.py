@@ -65,7 +65,7 @@ def open_start(
     checkpoint = open_checkpoint(
         model, vision_tower=vision_tower, sam_config=sam_config, conversation=conversation
     )
-    return Start(checkpoint, read_config(checkpoint.folder))
+    return Start(checkpoint, {**read_config(checkpoint.folder), **_tower(vision_tower)})
 
 
 def _open_llava(
@@ -94,8 +94,9 @@ def _open_llava(
         "out_dim": sizes.prompt_embed_dim,
         "mm_use_im_start_end": True,
         "train_mask_decoder": True,  # tells the published code that this is a LISA
-        "vision_tower": values.get("mm_vision_tower") or vision_tower,
+        "vision_tower": values.get("mm_vision_tower"),
         "use_cache": False,
+        **_tower(vision_tower),
     }
     config = LisaConfig.from_json(values, clip=clip, clip_preprocessing=preprocessing, sam=sizes)
     config = config.with_defaults(conversation=conversation)
@@ -115,6 +116,11 @@ def _open_llava(
     }
     weights = _LlavaAndSam(llava.files, shapes, {}, sam=sam, new=new)
     return Start(Checkpoint(folder, config, tokenizer, weights, clip_weights), values)
+
+
+def _tower(chosen: str | None) -> dict[str, str]:
+    """What the config of a trained model says of a CLIP that was chosen for it."""
+    return {} if chosen is None else {"vision_tower": chosen, "mm_vision_tower": chosen}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ TWO = mask_of(LEFT, RIGHT)
         ([polygon_of(LEFT)], mask_of(LEFT)),
         ([polygon_of(LEFT), polygon_of(RIGHT)], TWO),
         ([polygon_of(LEFT), polygon_of(LEFT)], mask_of(LEFT)),
+        ([polygon_of(LEFT), [3, 4, 8, 9], [5, 6], []], mask_of(LEFT)),
         (compressed(TWO), TWO),
         (uncompressed(TWO), TWO),
         ([compressed(mask_of(LEFT)), uncompressed(mask_of(RIGHT))], TWO),

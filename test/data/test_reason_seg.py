@@ -128,6 +128,13 @@ def test_smaller_polygons_lie_on_top_and_flags_are_skipped():
     np.testing.assert_array_equal(draw_mask(shapes, (H, W)), want)
 
 
+@pytest.mark.parametrize("points", [[], [[1, 2], [30, 40]], None])
+def test_a_flag_is_skipped_whatever_it_is(points):
+    flag = {"label": "flag", "shape_type": "rectangle", "points": points}
+    mask = draw_mask([flag, shape("target", LEFT)], (H, W))
+    np.testing.assert_array_equal(mask, mask_of(LEFT))
+
+
 @pytest.mark.parametrize("first", ["target", "ignore"])
 def test_of_equal_polygons_the_first_lies_on_top(first):
     second = {"target": "ignore", "ignore": "target"}[first]

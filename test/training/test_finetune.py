@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, PartialState
 from data_miniatures import LEFT, annotation, write_json, write_photo, write_reason_seg
 from golden_set import GoldenSet
 from small_training import write_start
@@ -21,7 +22,8 @@ from lisa_ros.training import finetune, mixture_batches
 from lisa_ros.training.batch import training_losses
 from lisa_ros.training.config import ConfigError, TrainConfig, write_train_config
 from lisa_ros.training.finetune import Finetune, giou, start_of, train, trainable_model
-from lisa_ros.training.loop import NotFiniteError
+from lisa_ros.training.loop import Loop, NotFiniteError
+from lisa_ros.training.losses import LossWeights
 from lisa_ros.training.merge import load_trained, merge, trained_weights
 from lisa_ros.training.mixture_batches import (
     FileBatch,
@@ -108,6 +110,42 @@ def test_stop_and_go_on_is_going_through(trained, start, tmp_path, monkeypatch):
     assert went_on.keys() == through.keys()
     for name, tensor in through.items():
         assert torch.equal(went_on[name], tensor), name
+
+
+def test_quantised_weights_are_not_saved_and_a_training_of_them_goes_on(start, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    # On a CPU, which `train` refuses for its slowness; nothing else differs.
+    config = replace(start, precision="nf4", run=str(tmp_path), save_interval=0.0)
+    mixture, _ = finetune._open_data(config, False)
+
+    def loop() -> Loop:
+        model = trainable_model(start_of(config), config, torch.device("cpu"))
+        stage = Finetune(model, LossWeights(quality=0.0))
+        return Loop(stage, tmp_path, finetune._loop_settings(config))
+
+    def share(first: int):
+        model = first_loop._module.model
+        batches = MixtureBatches(mixture, config.micro_batch, model.tokenizer, model.config)
+        count = config.steps * config.accumulation
+        return share_of_batches(batches, first, count, process=0, processes=1, workers=0)
+
+    first_loop = loop()
+    first_loop.run(share, "nf4")
+    assert not [name for name in weights_of(tmp_path) if "absmax" in name or "quant" in name]
+    second = loop()
+    assert second.step == first_loop.step == config.steps
+    trained = dict(first_loop._module.named_parameters())
+    for name, parameter in second._module.named_parameters():
+        assert torch.equal(parameter, trained[name]), name
+
+
+def test_processes_that_accelerate_takes_as_alone_are_refused(start, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    monkeypatch.setattr(AcceleratorState, "_shared_state", {})
+    with pytest.raises(ConfigError, match="ACCELERATE_USE_CPU"):
+        train(start)
 
 
 def test_other_choices_are_no_continuation(trained, start):

@@ -88,7 +88,8 @@ def test_names_shapes_and_files_are_the_published_ones(merged, first_golden):
     assert shapes == {name: tuple(tensor.shape) for name, tensor in published.items()}
     config = json.loads((folder / "config.json").read_text())
     wanted = json.loads((first_golden.lisa / "config.json").read_text())
-    assert config == {**wanted, "conversation": "llava_v1"}
+    tower = dict.fromkeys(("vision_tower", "mm_vision_tower"), str(first_golden.clip))
+    assert config == {**wanted, **tower, "conversation": "llava_v1"}
     for path in first_golden.lisa.iterdir():
         if path.suffix != ".bin" and path.name != "config.json":
             same = (folder / path.name).read_bytes() == path.read_bytes()

@@ -72,6 +72,12 @@ def test_a_lisa_is_taken_as_it_is(folders):
         assert torch.equal(weights[name], tensor), name
 
 
+def test_the_config_names_the_tower_that_was_chosen(folders):
+    lisa, clip = folders
+    values = start_of(TrainConfig(str(lisa), "run", vision_tower=str(clip))).values
+    assert values["vision_tower"] == values["mm_vision_tower"] == str(clip)
+
+
 @pytest.mark.parametrize(
     ("added", "rows", "expected"),
     [
@@ -96,6 +102,7 @@ def test_a_llava_becomes_a_lisa(folders, first_golden, tmp_path, added, rows, ex
         precision="fp32",
     )
     start = start_of(config)
+    assert start.values["vision_tower"] == start.values["mm_vision_tower"] == str(folders[1])
     tokens = start.checkpoint.tokenizer
     assert {name: tokens.added_tokens[name] for name in expected} == expected
     size = max(expected.values()) + 1
