@@ -41,7 +41,8 @@ def collision_objects(
     """The moveit_msgs/CollisionObject that bring the planning scene to the state of an answer.
 
     Args:
-        answer: a final one. Objects without geometry are left out.
+        answer: a final one. Objects without geometry are left out, and while there is one nothing
+            is removed: it may be what an earlier answer added.
         known: ids that earlier answers added; those that this one lacks are removed.
         least_thickness: metres; no side of a box is shorter.
 
@@ -66,6 +67,8 @@ def collision_objects(
             message.primitive_poses = [Pose()]
             message.operation = collision_object.ADD
             messages.append(message)
+    if any(item.area and not item.has_geometry for item in answer.objects):
+        return messages
     for name in sorted(known - {message.id for message in messages}):
         message = collision_object(header=answer.header, id=name)
         message.operation = collision_object.REMOVE

@@ -7,8 +7,9 @@ docs/cameras.md lists the arguments for common cameras.
 
 from pathlib import Path
 
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -56,7 +57,7 @@ TOPICS = (
         "depth_topic",
         "depth",
         "/camera/camera/aligned_depth_to_color/image_raw",
-        "depth, registered to the picture; empty: there is none, and no 3D",
+        "depth, registered to the picture; none: there is no depth, and no 3D",
     ),
     (
         "camera_info_topic",
@@ -68,7 +69,7 @@ TOPICS = (
         "depth_camera_info_topic",
         "depth_camera_info",
         "/camera/camera/aligned_depth_to_color/camera_info",
-        "intrinsics of the depth, where it has its own",
+        "intrinsics of the depth, where it has its own; else none",
     ),
 )
 
@@ -121,22 +122,33 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([*arguments, OpaqueFunction(function=start)])
 
 
-def start(context: LaunchContext) -> list[Node]:
+def is_installed(package: str) -> bool:
+    """Whether the environment has a ROS 2 package."""
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def start(context: LaunchContext) -> list[Action]:
     """The nodes for the arguments given."""
 
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
     share = Path(FindPackageShare("lisa_ros").perform(context))
-    topics = [(topic, value(name)) for name, topic, *_ in TOPICS]
+    # `none`, since `ros2 launch` refuses arguments without a value.
+    absent = ("", "none")
+    topics = [(topic, value(name)) for name, topic, *_ in TOPICS if value(name) not in absent]
     # As strings: an id such as 7 must not become a number on its way.
     parameters = {
         name: ParameterValue(value(name), value_type=str) for name, *_ in PARAMETERS if value(name)
     }
     parameters["use_sim_time"] = value("use_sim_time") == "true"
-    if not value("depth_topic"):
+    if value("depth_topic") in absent:
         parameters["use_depth"] = False
-    nodes = [
+    nodes: list[Action] = [
         Node(
             package="lisa_ros",
             executable="perception_node",
@@ -145,12 +157,15 @@ def start(context: LaunchContext) -> list[Node]:
             output="screen",
             emulate_tty=True,
             parameters=[value("params_file"), parameters],
-            remappings=[(topic, name) for topic, name in topics if name],
+            remappings=topics,
             arguments=["--ros-args", "--log-level", value("log_level")],
             additional_env=profile_environment(value("dds_profile")),
         )
     ]
-    if value("rviz") == "true":
+    if value("rviz") == "true" and not is_installed("rviz2"):
+        why = "rviz2 is not installed (sudo apt install ros-$ROS_DISTRO-rviz2): going on without"
+        nodes.append(LogInfo(msg=why))
+    elif value("rviz") == "true":
         frame = value("target_frame")
         nodes.append(
             Node(

@@ -72,6 +72,13 @@ def registered_depth(
     Raises:
         NoGeometryError: NO_DEPTH or DEPTH_MISMATCH, with what mends it.
     """
+    if frame.is_of_request and (frame.depth is None or frame.camera_info is None):
+        missing = "depth" if frame.depth is None else "camera_info"
+        raise NoGeometryError(
+            Status.NO_DEPTH,
+            f"expected depth and camera_info with the request's own image, got no {missing}; fill "
+            "both, or leave the image empty to ask about the camera's",
+        )
     if frame.depth is None:
         raise NoGeometryError(
             Status.NO_DEPTH,

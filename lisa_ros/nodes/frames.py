@@ -16,6 +16,7 @@ _NANOSECONDS = 1_000_000_000
 _DEPTH_EXPECTED = 1 * _NANOSECONDS  # an image waits for its depth if depth came this recently
 _CLOCK_JUMP = 1 * _NANOSECONDS  # stamps further back than this mean a new bag or a reset clock
 _HISTORY = 10  # messages of each topic that wait for their partner
+_IMAGES = 60  # images that do: at 60 Hz as many as depth is waited for
 
 
 def stamp_ns(message: Any) -> int:
@@ -34,6 +35,7 @@ class Frame:
         camera_info: of the image, or None.
         depth_camera_info: of the depth, if it has its own.
         received_at: monotonic time of arrival, in seconds.
+        is_of_request: whether a request brought them, instead of the camera.
     """
 
     image: Any
@@ -41,6 +43,7 @@ class Frame:
     camera_info: Any = None
     depth_camera_info: Any = None
     received_at: float = field(default_factory=time.monotonic)
+    is_of_request: bool = False
 
     @property
     def stamp_ns(self) -> int:
@@ -71,7 +74,7 @@ class FrameBuffer:
         self.sync_slop = sync_slop
         self.counts = FrameCounts()
         self._changed = threading.Condition()
-        self._images: deque[tuple[Any, float]] = deque(maxlen=_HISTORY)
+        self._images: deque[tuple[Any, float]] = deque(maxlen=_IMAGES)
         self._depths: deque[Any] = deque(maxlen=_HISTORY)
         self._infos: deque[Any] = deque(maxlen=_HISTORY)
         self._depth_infos: deque[Any] = deque(maxlen=_HISTORY)
@@ -87,7 +90,7 @@ class FrameBuffer:
             if self._newest is not None and stamp_ns(message) < self._newest.stamp_ns:
                 self.counts.out_of_order += 1
                 return
-            if len(self._images) == _HISTORY:
+            if len(self._images) == _IMAGES:
                 self.counts.unmatched += 1
             self._images.append((message, time.monotonic()))
             self._match()

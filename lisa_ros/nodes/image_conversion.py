@@ -207,7 +207,7 @@ def _opencv() -> Any:
         return importlib.import_module("cv2")
     except ImportError as error:
         raise ConversionError(
-            f"all images but raw rgb8 need OpenCV, got {error}; pip install 'lisa_ros[headless]'"
+            f"all images but raw rgb8 need OpenCV, got {error}; pip install opencv-python-headless"
         ) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import traceback
 from typing import Any
 
 import numpy as np
@@ -64,11 +66,12 @@ class Outputs:
             return node.create_publisher(
                 message_type,
                 topic,
-                qos,
+                copy.copy(qos),  # rclpy writes a topic's overrides into the object
                 callback_group=callback_group,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
 
+        self._logger = node.get_logger()
         self._answer = publisher(AnswerMessage, "~/answer", _ANSWER_QOS)
         self._model_info = publisher(ModelInfo, "~/model_info", _LATCHED_QOS)
         self._explanation = publisher(String, "~/explanation", _RESULT_QOS)
@@ -98,14 +101,24 @@ class Outputs:
         self._answer.publish(message)
 
     def publish_final(self, message: AnswerMessage, outcome: Outcome) -> None:
-        """The final answer and what can be seen of it on the other topics."""
-        if outcome.status in _ABOUT_THE_IMAGE and outcome.frame is not None:
-            self._publish_images(outcome.frame.image, outcome)
-            self._publish_3d(outcome, message.instruction)
-            self._publish_detections(outcome, message.instruction)
-        if outcome.answer is not None and outcome.answer.explanation:
-            self._explanation.publish(String(data=outcome.answer.explanation))
-        self._answer.publish(message)
+        """The final answer and what can be seen of it on the other topics.
+
+        An output that fails is logged and left out: the answer itself always comes.
+        """
+        try:
+            if outcome.status in _ABOUT_THE_IMAGE and outcome.frame is not None:
+                self._publish_images(outcome.frame.image, outcome)
+                self._publish_3d(outcome, message.instruction)
+                self._publish_detections(outcome, message.instruction)
+            if outcome.answer is not None and outcome.answer.explanation:
+                self._explanation.publish(String(data=outcome.answer.explanation))
+        except Exception:
+            self._logger.error(
+                f"outputs of question {message.question_id} are incomplete:\n"
+                f"{traceback.format_exc()}"
+            )
+        finally:
+            self._answer.publish(message)
 
     def publish_early_mask(self, image: Any, mask: np.ndarray) -> None:
         """A provisional mask, on the mask topics."""

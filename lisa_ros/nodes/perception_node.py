@@ -18,11 +18,13 @@ import rclpy
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
@@ -48,9 +50,13 @@ from lisa_ros.nodes.worker import Worker
 from lisa_ros.perception import Segmenter, Status
 from lisa_ros.srv import Ask as AskService
 
-# Threads of the executor: one for images, one for diagnostics, the rest for questions that wait.
+# Threads of the executor: for the camera's topics, diagnostics, and questions that wait.
 _THREADS = 8
 _PATIENCE = 4.0  # seconds for the model to stop at the end; `ros2 launch` kills after 5
+
+_RESULT_TIMEOUT = 10  # seconds; Humble and Jazzy keep a goal with its image for 15 minutes
+# Words come faster than a busy client listens; they must not push out the one that has an object.
+_FEEDBACK_QOS = QoSProfile(depth=100)
 
 _GOAL_REACHED = (
     AnswerMessage.FOUND,
@@ -70,8 +76,6 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             self, enable_communication_interface=True, callback_group=ReentrantCallbackGroup()
         )
         self._settings = NodeParameters(self)
-        # The camera's messages never wait for a question, nor a question for them.
-        self._camera_group = MutuallyExclusiveCallbackGroup()
         self._question_group = ReentrantCallbackGroup()
         timer_group = MutuallyExclusiveCallbackGroup()
         self._frames = FrameBuffer(self._settings["sync_slop"])
@@ -108,12 +112,18 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             execute_callback=self._on_goal,
             cancel_callback=self._on_cancel,
             callback_group=self._question_group,
+            feedback_pub_qos_profile=_FEEDBACK_QOS,
+            result_timeout=_RESULT_TIMEOUT,
         )
-        self.create_timer(1.0, self._every_second, callback_group=timer_group)
+        # By a clock that runs even where /clock does not.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._every_second, callback_group=timer_group, clock=steady)
         self.failed = threading.Event()
         if self._settings["autostart"]:
             group = MutuallyExclusiveCallbackGroup()
-            self._start_timer = self.create_timer(0.0, self._autostart, callback_group=group)
+            self._start_timer = self.create_timer(
+                0.0, self._autostart, callback_group=group, clock=steady
+            )
 
     # --- lifecycle ---
 
@@ -166,7 +176,6 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             image_transport=self._settings["image_transport"],
             reliability=self._settings["reliability"],
             use_depth=self._settings["use_depth"],
-            callback_group=self._camera_group,
         )
         self._worker.active = True
         self._diagnostics.state = "ACTIVE"
@@ -310,10 +319,10 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
     def _repeat_instruction(self) -> None:
         """Mode continuous: ask the last instruction again, `rate` times a second."""
+        if self._settings["mode"] != "continuous":
+            self._repeated = None
         last = self._repeated
-        if last is None or self._settings["mode"] != "continuous":
-            return
-        if last.age < 1 / self._settings["rate"]:
+        if last is None or last.age < 1 / self._settings["rate"]:
             return
         question = self._question(Source.TOPIC, last.instruction)
         if self._submit(question) and self._repeated is last:
@@ -384,11 +393,12 @@ def _own_frame(request: AskService.Request | Ask.Goal) -> Frame | None:
     if request.image.width == 0 and not request.image.data:
         return None
     has_depth = request.depth.width > 0
-    has_info = request.camera_info.width > 0
+    has_info = request.camera_info.width > 0 or any(request.camera_info.k)
     return Frame(
         request.image,
         request.depth if has_depth else None,
         request.camera_info if has_info else None,
+        is_of_request=True,
     )
 
 

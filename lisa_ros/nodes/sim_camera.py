@@ -1,6 +1,6 @@
 """The simulated RGB-D camera: topics, frames and QoS as a RealSense has them, and the ground truth.
 
-It needs MuJoCo (`pip install 'lisa_ros[sim]'`), and OpenGL, with or without a GPU.
+It needs MuJoCo (`pip install mujoco`), and OpenGL, with or without a GPU.
 """
 
 from __future__ import annotations
@@ -223,9 +223,9 @@ def _open_sensor(settings: SimCameraParameters) -> Sensor:
     try:
         from lisa_ros.sim.sensor import Sensor
     except ImportError as error:
-        extra = "headless" if error.name == "cv2" else "sim"
+        package = "opencv-python-headless" if error.name == "cv2" else "mujoco"
         raise MissingSimulatorError(
-            f"expected what draws the scenes, got {error}; pip install 'lisa_ros[{extra}]'"
+            f"expected what draws the scenes, got {error}; pip install {package}"
         ) from error
     try:
         return Sensor(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rclpy.callback_groups import CallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
@@ -103,7 +103,6 @@ class _Input:
         suffix: str,
         add: Callable[[Any], None],
         reliability: str,
-        callback_group: CallbackGroup | None,
     ) -> None:
         # Resolved first: a launch file remaps `image`, not `image/compressed`.
         topic = node.resolve_topic_name(name) + suffix
@@ -113,7 +112,6 @@ class _Input:
         self._message_type = message_type
         self._add = add
         self._reliability = reliability
-        self._callback_group = callback_group
         self._qos: QoSProfile | None = None
         self._subscription: Subscription | None = None
         self._is_destroyed = False
@@ -164,7 +162,9 @@ class _Input:
             self.state.topic,
             self._receive,
             qos,
-            callback_group=self._callback_group,
+            # Of its own: Humble's executor never frees the group of a subscription that was
+            # destroyed while a message was taken.
+            callback_group=MutuallyExclusiveCallbackGroup(),
             # rclpy's own callbacks for QoS events end the executor when an event meets the end of
             # its subscription; `problems` says what they would.
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
@@ -194,7 +194,6 @@ class CameraSubscriptions:
             `<depth>/compressedDepth`, where <image> is the remapped topic.
         reliability: `offered` for what the publishers offer, `reliable`, or `best_effort`.
         use_depth: whether there is a depth camera.
-        callback_group: of the subscriptions.
     """
 
     def __init__(
@@ -205,7 +204,6 @@ class CameraSubscriptions:
         image_transport: str = "raw",
         reliability: str = "offered",
         use_depth: bool = True,
-        callback_group: CallbackGroup | None = None,
     ) -> None:
         if image_transport not in _TRANSPORTS:
             raise UsageError(
@@ -236,7 +234,6 @@ class CameraSubscriptions:
                 _TRANSPORTS[image_transport].get(name, ""),
                 add,
                 reliability,
-                callback_group,
             )
             for name, message_type, add in inputs
         ]

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import numpy as np
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
@@ -43,6 +44,7 @@ class Transforms:
         self._tf2: Any = None
         self._buffer: Any = None
         self._listener: Any = None
+        self._jumps: Any = None
 
     def start(self) -> None:
         """Begin to listen; later calls do nothing.
@@ -58,6 +60,15 @@ class Transforms:
                 raise NoGeometryError(Status.TF_UNAVAILABLE, problem)
             self._tf2 = importlib.import_module("tf2_ros")
             self._buffer = self._tf2.Buffer()
+            # tf2 drops what is more than 10 s older than its newest, so a bag that begins again
+            # would find no transforms. Humble's buffer never notices a jump of the clock, and later
+            # ones only that of a clock they are given.
+            self._jumps = self._node.get_clock().create_jump_callback(
+                JumpThreshold(
+                    min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+                ),
+                post_callback=lambda _: self._buffer.clear(),
+            )
             self._listener = self._tf2.TransformListener(self._buffer, self._node)
 
     def look_up(self, target: str, source: str, stamp_ns: int) -> np.ndarray:

@@ -112,6 +112,7 @@ def launch_file(monkeypatch):
         return TextSubstitution(text=str(ROOT))
 
     monkeypatch.setattr(module, "FindPackageShare", share)
+    monkeypatch.setattr(module, "is_installed", lambda package: True)
     return module
 
 
@@ -129,7 +130,7 @@ class Started:
 def start(launch_file, monkeypatch):
     """Gives the processes that launch would start for these arguments."""
     from launch import LaunchContext
-    from launch.actions import DeclareLaunchArgument, ExecuteLocal
+    from launch.actions import DeclareLaunchArgument, ExecuteLocal, LogInfo
     from launch.utilities import perform_substitutions
     from launch_ros.actions import Node
     from launch_ros.substitutions import ExecutableInPackage
@@ -154,7 +155,7 @@ def start(launch_file, monkeypatch):
             if isinstance(entity, DeclareLaunchArgument):
                 continue
             for node in actions:
-                assert isinstance(node, Node)
+                assert isinstance(node, Node | LogInfo)
                 node.visit(context)
         return list(started)
 
@@ -225,8 +226,9 @@ def test_every_argument_reaches_the_node(start, tmp_path):
     assert parameters_of(node) == {**expected, "rate": 3.0, "use_depth": True, "use_sim_time": True}
 
 
-def test_no_depth_topic_means_no_depth(start):
-    [node] = start(depth_topic="", depth_camera_info_topic="")
+@pytest.mark.parametrize("absent", ["none", ""])
+def test_no_depth_topic_means_no_depth(start, absent):
+    [node] = start(depth_topic=absent, depth_camera_info_topic=absent)
     assert parameters_of(node)["use_depth"] is False
     assert not [part for part in node.command if part.startswith("depth")]
 
@@ -257,6 +259,12 @@ def test_rviz(start):
     assert "image:=/cam/rgb" in parts
     _, rviz = start(rviz="true")
     assert "-f" not in rviz.command
+
+
+def test_the_node_starts_without_an_rviz_that_is_not_installed(start, launch_file, monkeypatch):
+    monkeypatch.setattr(launch_file, "is_installed", lambda package: package != "rviz2")
+    [node] = start(rviz="true")
+    assert node.executable == "perception_node"
 
 
 def test_the_dds_profile_is_an_argument(start, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +50,7 @@ RESULTS = {
     "explanation": String,
     "mask/compressed": CompressedImage,
 }
+FEEDBACK = "ask/_action/feedback"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -209,19 +209,23 @@ class RgbdCamera:
 
 
 class Goal:
-    """One action goal on its way."""
+    """One action goal on its way.
 
-    def __init__(self, client: ActionClient, goal: Ask.Goal) -> None:
-        self.feedback: list[Ask.Feedback] = []
-        self._lock = threading.Lock()
-        future = client.send_goal_async(goal, lambda message: self._hear(message.feedback))
+    Its feedback is taken from the topic, since rclpy's client drops what comes after the result.
+    """
+
+    def __init__(self, client: ActionClient, goal: Ask.Goal, heard: list) -> None:
+        self._heard = heard
+        future = client.send_goal_async(goal)
         assert wait_until(future.done)
         self.handle = future.result()
         assert self.handle.accepted
         self._result = self.handle.get_result_async()
 
-    def _hear(self, feedback: Ask.Feedback) -> None:
-        self.feedback.append(feedback)
+    @property
+    def feedback(self) -> list[Ask.Feedback]:
+        """What has come so far; some may come after the result."""
+        return [m.feedback for m in list(self._heard) if m.goal_id == self.handle.goal_id]
 
     def speaks(self) -> bool:
         """Wait for the first word."""
@@ -256,6 +260,7 @@ class Robot:
             self.listen(topic, message_type)
         self.listen("model_info", ModelInfo, LATCHED)
         self.listen("/diagnostics", DiagnosticArray)
+        self.listen(FEEDBACK, Ask.Impl.FeedbackMessage, 500)
         self._instruction = node.create_publisher(String, f"{node_name}/instruction", 10)
         self._ask = ActionClient(node, Ask, f"{node_name}/ask", callback_group=self._group)
         self._services: dict[str, object] = {}
@@ -297,7 +302,8 @@ class Robot:
 
     def start(self, instruction: str, image: Image | None = None, **fields) -> Goal:
         """By action."""
-        return Goal(self._ask, Ask.Goal(instruction=instruction, **_fields(image, fields)))
+        goal = Ask.Goal(instruction=instruction, **_fields(image, fields))
+        return Goal(self._ask, goal, self.received[FEEDBACK])
 
     def say(self, instruction: str, timeout: float = 20.0) -> Answer:
         """By topic; gives the final answer."""

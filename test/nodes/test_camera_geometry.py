@@ -180,3 +180,14 @@ def test_nothing_to_lift():
     assert (status, "camera_info" in message) == (Status.NO_DEPTH, True)
     status, message = problem(Frame(image(), depth(encoding="rgb8"), info()))
     assert (status, "'rgb8'" in message) == (Status.NO_DEPTH, True)
+
+
+@pytest.mark.parametrize(
+    ("messages", "missing"),
+    [({"camera_info": info()}, "depth"), ({"depth": depth()}, "camera_info")],
+)
+def test_a_request_is_told_what_it_should_have_brought(messages, missing):
+    status, words = problem(Frame(image(), is_of_request=True, **messages))
+    assert status is Status.NO_DEPTH
+    assert f"got no {missing}" in words
+    assert "topic" not in words

@@ -57,6 +57,17 @@ def test_a_start_that_fails_says_why(start_child, ros_domain, parameters, words)
         assert word in child.output
 
 
+def test_diagnostics_come_although_the_clock_of_a_simulator_stands_still(start_child, graph):
+    from robot import GOLDEN_MODEL, SCRIPT, Robot, parameter_arguments
+
+    arguments = parameter_arguments(**GOLDEN_MODEL, use_sim_time=True)
+    child = start_child(SCRIPT, "--ros-args", *arguments, "-r", "__node:=paused")
+    robot = Robot(graph, "/paused")
+    assert wait_until(lambda: len(robot.received["/diagnostics"]) >= 2, 60), child.output
+    assert child.stop() == 0
+    assert_quiet(child)
+
+
 # --- ends ---
 
 

@@ -293,17 +293,14 @@ def test_an_action_tells_words_and_masks_as_they_come(robot, picture_of):
     answer, end = goal.result()
     assert (status(answer), end) == ("FOUND", "SUCCEEDED")
     assert answer.source == answer.SOURCE_ACTION
+    assert answer.explanation == "Sure. The chair is safe and it can be used for standing higher."
+    assert wait_until(lambda: goal.feedback[-1].text == answer.explanation)
     stages = [feedback.stage for feedback in goal.feedback]
     assert stages[:2] == ["waiting", "encoding"]
     assert set(stages[2:]) == {"answering"}
     texts = [feedback.text for feedback in goal.feedback]
     assert sorted(texts, key=len) == texts
     assert len(set(texts)) > 5
-    assert (
-        texts[-1]
-        == answer.explanation
-        == ("Sure. The chair is safe and it can be used for standing higher.")
-    )
     with_objects = [feedback for feedback in goal.feedback if feedback.objects]
     assert [len(feedback.objects) for feedback in with_objects] == [1]
     assert with_objects[0].objects[0].area == answer.objects[0].area
@@ -585,10 +582,13 @@ def test_mode_continuous(robot, camera):
     assert {a.instruction for a in finals} == {CUP}
     assert finals[0] == first
     stamps = [stamp_ns(a) / 1e9 for a in finals[:4]]
-    assert np.diff(stamps).min() > 0.3
+    assert np.diff(stamps).mean() > 0.4  # of images, one of which may be old when it is asked about
     time.sleep(0.7)
     count = len(robot.received["answer"])
     time.sleep(0.7)
+    robot.set(mode="continuous")  # without a new instruction nothing is asked
+    time.sleep(1.5)
+    robot.set(mode="once")
     assert len(robot.received["answer"]) == count
 
 

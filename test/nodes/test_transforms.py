@@ -33,6 +33,11 @@ def stand_in(lookup) -> types.ModuleType:
     module.listeners = []
 
     class Buffer:
+        cleared = 0
+
+        def clear(self):
+            self.cleared += 1
+
         def lookup_transform(self, target_frame, source_frame, time, timeout):
             return lookup(target_frame, source_frame, time, timeout)
 
@@ -43,9 +48,12 @@ def stand_in(lookup) -> types.ModuleType:
 
 @pytest.fixture
 def transforms():
+    from rclpy.clock import ROSClock
+
     from lisa_ros.nodes.transforms import Transforms
 
-    return Transforms(node="the node")
+    clock = ROSClock()
+    return Transforms(node=types.SimpleNamespace(get_clock=lambda: clock))
 
 
 def refusal(transforms, *question) -> str:
@@ -56,6 +64,18 @@ def refusal(transforms, *question) -> str:
         transforms.look_up(*question)
     assert caught.value.status is Status.TF_UNAVAILABLE
     return str(caught.value)
+
+
+def test_a_bag_that_begins_again_finds_new_transforms(monkeypatch, transforms):
+    from rclpy.time import Time
+
+    monkeypatch.setitem(sys.modules, "tf2_ros", stand_in(None))
+    clock = transforms._node.get_clock()
+    clock._set_ros_time_is_active(True)
+    transforms.start()
+    for second, cleared in ((100, 0), (160, 0), (159, 1), (170, 1), (100, 2)):
+        clock.set_ros_time_override(Time(seconds=second, clock_type=clock.clock_type))
+        assert transforms._buffer.cleared == cleared
 
 
 def test_it_asks_for_the_images_time_and_gives_a_matrix(monkeypatch, transforms):
@@ -79,7 +99,7 @@ def test_it_asks_for_the_images_time_and_gives_a_matrix(monkeypatch, transforms)
     )
     assert [question[:3] for question in asked] == [("base", "camera", STAMP)] * 2
     assert all(0 < question[3] <= 10**9 for question in asked)
-    assert [node for _, node in module.listeners] == ["the node"]  # one listener
+    assert [node for _, node in module.listeners] == [transforms._node]  # one listener
 
 
 @pytest.mark.parametrize(
