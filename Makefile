@@ -35,7 +35,7 @@ demo: setup ## a simulated camera, the perception node, five questions; pictures
 # PyTorch's large buffers come and go each step; glibc would give each back to the kernel and ask for it anew.
 KEEP_MEMORY = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=67108864
 
-tiny-model: setup ## train the small model from nothing into training/tiny-model: two hours on two CPU cores
+tiny-model: setup ## train the small model from nothing into training/tiny-model: hours on two CPU cores
 	@$(IN) $(KEEP_MEMORY) python -m lisa_ros.training.tiny_model training/tiny-model
 
 lock: ## resolve requirements/*.txt anew, from pyproject.toml and requirements/*.in

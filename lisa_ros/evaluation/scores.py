@@ -73,7 +73,7 @@ def compare(case: Case, answer: Answer) -> Result:
         predicted_area=int(mask.sum()),
         intersection=intersection,
         union=union,
-        named=None if case.name is None else case.name.lower() in answer.text.lower(),
+        named=None if case.name is None else case.name.lower() in answer.explanation.lower(),
     )
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from lisa_ros.evaluation.metrics import overlap
+from lisa_ros.model.conversation import clean_explanation
 from lisa_ros.msg import Answer
 from lisa_ros.nodes.answer_messages import status_constant
 from lisa_ros.nodes.image_conversion import image_to_rgb
@@ -105,12 +106,12 @@ class Report:
         say = self._console.print
         say(f"\n{number}. [bold cyan]{escape(exchange.question.instruction)}[/]")
         say(f"   {escape(answer.explanation or answer.message)}")
-        truth = exchange.question.answer.replace(" [SEG]", "")
+        truth = clean_explanation(exchange.question.answer)
         say(f"   [bold]{exchange.status}[/], IoU {exchange.iou:.2f}; true answer: {escape(truth)}")
         for found, true in exchange.positions():
             off = np.linalg.norm(found - true) * 1000
             say(f"   at {_metres(found)}; truly {_metres(true)}: {off:.0f} mm off")
-        if answer.message and exchange.status == "FOUND":
+        if answer.message and answer.objects:  # otherwise the words say it
             say(f"   [yellow]{escape(answer.message)}[/]")
         stages = ", ".join(
             f"{name} {getattr(answer, key) * 1e3:.0f}" for name, key in _STAGES.items()
@@ -142,7 +143,9 @@ def contact_sheet(exchanges: Sequence[Exchange]) -> Image.Image:
         question = _wrapped(f"“{exchange.question.instruction}”", _BOLD, _TILE[0], lines=2)
         draw.multiline_text((x, y), question, "black", _BOLD)
         y += 22 * (1 + question.count("\n")) + 4
-        words = exchange.answer.explanation or exchange.status
+        words = exchange.answer.explanation
+        if exchange.status != "FOUND":
+            words = f"{exchange.status}: {words}"
         draw.multiline_text((x, y), _wrapped(words, _PLAIN, _TILE[0], lines=3), "#444444", _PLAIN)
     x, y = corners[len(exchanges)]
     draw.multiline_text((x + 20, y + 20), _summary(exchanges), "black", _BOLD, spacing=12)
@@ -202,7 +205,7 @@ def _values(exchange: Exchange) -> dict[str, Any]:
         "status": exchange.status,
         "explanation": answer.explanation,
         "message": answer.message,
-        "true_answer": exchange.question.answer.replace(" [SEG]", ""),
+        "true_answer": clean_explanation(exchange.question.answer),
         "iou": round(exchange.iou, 4),
         "positions": [
             {

@@ -58,7 +58,10 @@ def in_clear_order(items: Sequence[VisibleObject], layout: Layout) -> bool:
 
 
 def answer_with(targets: Sequence[VisibleObject], layout: Layout, opening: str) -> str | None:
-    """The answer that names each target before its `[SEG]`; None where one has no name.
+    """The answer that names each target behind its `[SEG]`; None where one has no name.
+
+    Where a thing is has to be known before what it is: "the second from the left" is found without
+    its name, and a wrong name would lead to another thing.
 
     Args:
         targets: from left to right.
@@ -72,7 +75,7 @@ def answer_with(targets: Sequence[VisibleObject], layout: Layout, opening: str) 
         name = describe(target, layout)
         if name is None:
             return None
-        names.append(f"{name} {SEG}")
+        names.append(f"{SEG} {name}")
     if len(names) > 1:
         return f"There are {NUMBERS[len(names)]}: {listing(names)}."
     noun = facts_of(targets[0].class_name).noun

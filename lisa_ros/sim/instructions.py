@@ -3,10 +3,10 @@
 The rules that a reader, a model or a test can rely on:
 
 * A name, a colour or a need means all objects in view that it fits (1 to 3), in the singular as
-  in the plural; the answer names them from left to right, each before its `[SEG]`.
-* The opening of an answer follows from the instruction: "Sure, the mug [SEG]." to a request,
-  "It is the mug [SEG]." to a question, "Take the mug [SEG]." to a need, "There are two: the red
-  mug [SEG] and the white mug [SEG]." to all of them where there are several, "There is no mug
+  in the plural; the answer names them from left to right, each behind its `[SEG]`.
+* The opening of an answer follows from the instruction: "Sure, [SEG] the mug." to a request,
+  "It is [SEG] the mug." to a question, "Take [SEG] the mug." to a need, "There are two: [SEG] the
+  red mug and [SEG] the white mug." to all of them where there are several, "There is no mug
   here." where there is none.
 * An object is called `the mug`; among several mugs `the red mug`; where the colour does not tell
   `the left mug` (see `descriptions.describe`).

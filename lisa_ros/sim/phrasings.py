@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from lisa_ros.sim.grammar import Phrases
 from lisa_ros.sim.needs import NEEDS
 
-# Requests. They are answered with "Sure, the mug [SEG]."
+# Requests. They are answered with "Sure, [SEG] the mug."
 REQUESTS = Phrases.parse("""
     [please |robot, |hey robot, |]bring me {x}[ please| now|];
     [please |robot, |]give me {x}[ please|];
@@ -47,7 +47,7 @@ REQUESTS = Phrases.parse("""
     could you help me to find {x}; I need you to bring {x} to me
 """)
 
-# Questions. They are answered with "It is the mug [SEG]."
+# Questions. They are answered with "It is [SEG] the mug."
 QUESTIONS = Phrases.parse("""
     where {be} {x}[ in this image| on the table|]; where can I find {x}; where do you see {x};
     what {be} {x} in this image; which [object|thing|one] is {x}; do you know where {x} {be};

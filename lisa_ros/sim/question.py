@@ -20,7 +20,7 @@ class Question:
         instruction: the user's words.
         targets: the instances asked for, one for each `[SEG]` of the answer in this order;
             empty for a refusal and for a question that words answer.
-        answer: a short answer; each object is named before its `[SEG]`.
+        answer: a short answer; each object is named behind its `[SEG]`.
         explanation: one or two sentences that are true of the scene; empty after a caption.
         wants_mask: whether the user wants an object shown, not words.
         held_out: whether the words are kept for testing.

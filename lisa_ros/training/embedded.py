@@ -102,7 +102,9 @@ def train_tokenizer(sentences: Iterable[str], folder: Path, vocabulary: int) -> 
     """A byte-pair vocabulary of the sentences, in the files of a LISA checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=(sentence.replace(SEG, "") for sentence in sentences),
+        sentence_iterator=(
+            part.strip() for sentence in sentences for part in sentence.split(SEG) if part.strip()
+        ),
         model_prefix=str(folder / "tokenizer"),
         vocab_size=vocabulary,
         model_type="bpe",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +20,10 @@ from lisa_ros.training.scene_set import Example
 
 # Share of the questions for one thing whose answer "[SEG]." is put into the model's mouth.
 _FORCED_SHARE = 0.2
-_REFUSED = re.compile(r"There (?:is|are) no (.+?) here\.")
+# What a model says that finds what is not there. The state that prompts SAM is that before `[SEG]`.
+_WRONG_ANSWERS = [f"{opening}{SEG}." for opening in ("", "Sure, ", "It is ", "They are ", "Take ")]
+# Kinds of questions that are learned slowly are asked more often, by this factor.
+_SLOW_KINDS = {"spatial": 2.0, "relation": 2.0, "size": 1.5}
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,8 @@ def make_scene_batch(
     classes = torch.zeros(len(examples), 256, dtype=torch.int64)
     colours = torch.zeros_like(classes)
     for i, example in enumerate(examples):
-        count = min(questions, len(example.questions))
-        for k in rng.permutation(len(example.questions))[:count]:
-            for dialogue in _dialogues(example.questions[k], example, class_names, rng):
+        for question in _drawn(example.questions, questions, rng):
+            for dialogue in _dialogues(question, rng):
                 if dialogue.is_wrong:
                     absent.append(len(conversations))
                 conversations.append(dialogue.encode(tokenizer, config))
@@ -112,9 +113,19 @@ class _Dialogue:
         return replace(conversation, labels=(IGNORE,) * len(conversation.ids))
 
 
-def _dialogues(
-    question: Question, example: Example, class_names: Sequence[str], rng: np.random.Generator
-) -> Iterator[_Dialogue]:
+def _drawn(
+    questions: Sequence[Question], count: int, rng: np.random.Generator
+) -> Iterator[Question]:
+    """Up to `count` different questions."""
+    if not questions:
+        return
+    shares = np.array([_SLOW_KINDS.get(question.kind, 1.0) for question in questions])
+    count = min(count, len(questions))
+    for k in rng.choice(len(questions), count, replace=False, p=shares / shares.sum()):
+        yield questions[k]
+
+
+def _dialogues(question: Question, rng: np.random.Generator) -> Iterator[_Dialogue]:
     """A question with its answer; behind a refusal also with one that wrongly finds something."""
     turn = as_turn(question, rng)
     asked = tuple(question.targets) if question.wants_mask else None
@@ -123,7 +134,7 @@ def _dialogues(
         return
     yield _Dialogue(turn, asked)
     if asked == ():
-        answer = wrong_answer(question, example.questions, class_names, rng)
+        answer = _WRONG_ANSWERS[rng.integers(len(_WRONG_ANSWERS))]
         yield _Dialogue(replace(turn, answer=answer), None, is_learned=False, is_wrong=True)
 
 
@@ -140,31 +151,6 @@ def as_turn(question: Question, rng: np.random.Generator) -> Turn:
     if question.explanation and (template == "explain" or not question.targets):
         answer = f"{answer} {question.explanation}"
     return Turn(INSTRUCTION_TEMPLATES[template].format(question.instruction), answer)
-
-
-def wrong_answer(
-    question: Question,
-    others: Sequence[Question],
-    class_names: Sequence[str],
-    rng: np.random.Generator,
-) -> str:
-    """What a model says that finds what is not there: that thing, something else, or `[SEG]` alone.
-
-    Args:
-        question: asks for what is not there.
-        others: questions about the same scene.
-    """
-    answers = [f"{SEG}."]
-    refused = _REFUSED.match(question.answer)
-    if refused:
-        it_is = "They are" if refused[0].startswith("There are") else "It is"
-        answers += [f"Sure, the {refused[1]} {SEG}.", f"{it_is} the {refused[1]} {SEG}."]
-    else:
-        answers.append(f"Take the {class_names[int(rng.integers(len(class_names)))]} {SEG}.")
-    found = [other.answer for other in others if len(other.targets) == 1]
-    if found:
-        answers.append(found[rng.integers(len(found))])
-    return answers[rng.integers(len(answers))]
 
 
 def crowd(scenes: SceneBatch, rng: np.random.Generator, *, layers: int) -> SceneBatch:

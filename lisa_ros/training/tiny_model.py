@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lisa_ros.evaluation.generated import Case, score_answers
+from lisa_ros.model.conversation import clean_explanation
 from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.loading import load
 from lisa_ros.model.tokenizer import LisaTokenizer
@@ -82,12 +83,12 @@ class Recipe:
     images: int = 8
     questions: int = 6
     encoder_steps: int = 7_000
-    steps: int = 6_000
+    steps: int = 14_000
     learning_rate: float = 8e-4
     encoder_rate: float = 0.0
     first_word: float = 10.0
-    first_word_found: float = 20.0
-    false_refusals: float = 0.04
+    first_word_found: float = 40.0
+    false_refusals: float = 0.02
     seed: int = 0
     start: str | None = None
 
@@ -297,7 +298,8 @@ def _case(example: Example, question: Question) -> Case:
     columns = np.nonzero(mask)[1]
     is_central = abs(columns.mean() - width / 2) < height / 2
     place = "centre square" if is_central else "outside the centre square"
-    name = question.answer.split(SEG)[0].strip()
+    first = "".join(question.answer.split(SEG)[:2])  # of several things the first one's name
+    name = clean_explanation(first).rstrip(".,").removesuffix(" and")
     return Case((question.kind, place), question.instruction, mask, name)
 
 

@@ -78,15 +78,15 @@ def test_words_alone_answer_about_an_eighth(training):
     assert 0.08 < share < 0.16
 
 
-def test_each_target_has_its_seg_after_its_name(everything):
+def test_each_target_has_its_seg_before_its_name(everything):
     for view, question in everything:
         assert question.answer.count(SEG) == len(question.targets)
         assert SEG not in question.instruction + question.explanation
         assert len(set(question.targets)) == len(question.targets)
         classes = {item.instance: item.class_name for item in view.visible}
-        before = question.answer.split(SEG)
-        for instance, words in zip(question.targets, before, strict=False):
-            assert words.endswith(f" {classes[instance]} "), question
+        names = re.split(r",| and |\.", question.answer.partition(SEG)[2])
+        for instance, words in zip(question.targets, names, strict=False):
+            assert words.endswith(f" {classes[instance]}"), question
         assert bool(question.targets) == (question.kind not in ("absent", "absent_need", "text"))
         assert question.wants_mask == (question.kind != "text")
 
@@ -262,8 +262,7 @@ def definite(view: View, words: str):
 
 def test_answers_name_the_targets_and_nothing_else(everything):
     for view, question in everything:
-        names = re.findall(r"(the [^,]*?) \[SEG\]", question.answer)
-        names = [name.split(" and ")[-1].split(": ")[-1] for name in names]
+        names = re.findall(r"\[SEG\] (the .*?)(?:,| and |\.$)", question.answer)
         assert tuple(definite(view, name).instance for name in names) == question.targets, question
 
 

@@ -1,7 +1,6 @@
 """The embedded model's recipe, in toy sizes: rendering, vocabulary, both stages, the checkpoint."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +27,6 @@ from lisa_ros.training.scene_batch import (
     make_scene_batch,
     to_device,
     vary,
-    wrong_answer,
 )
 from lisa_ros.training.scene_set import SceneSet, render_scenes
 from lisa_ros.training.tiny_model import scene_cases, train
@@ -80,7 +78,10 @@ def test_scores_tell_refusals_from_misses():
             found = instruction != "nothing"
             mask = np.ones(self.shape, bool) if found else None
             return SimpleNamespace(
-                status=Status.FOUND if found else Status.NOT_FOUND, mask=mask, text="The Mug."
+                status=Status.FOUND if found else Status.NOT_FOUND,
+                mask=mask,
+                text="The Mug [SEG].",
+                explanation="The Mug.",
             )
 
     half = np.zeros((4, 6), np.uint8)
@@ -240,21 +241,6 @@ def test_what_is_not_there_is_also_found_wrongly(trained):
     assert sum(map(len, for_network.masks)) == sum(len(asked or ()) for asked in batch.asked)
 
 
-def test_wrong_answers_name_what_was_asked_for_or_something_else():
-    rng = np.random.default_rng(0)
-    refusal = "There is no red mug here."
-    absent = Question("absent", "the red mug", (), refusal, "I see a cap.", True, False)
-    other = Question("class", "the cap", (4,), "Sure, the cap [SEG].", "", True, False)
-    answers = {wrong_answer(absent, [absent, other], CLASS_NAMES, rng) for _ in range(60)}
-    named = {"Sure, the red mug [SEG].", "It is the red mug [SEG]."}
-    assert answers == {"[SEG].", other.answer, *named}
-    need = replace(absent, kind="absent_need", answer="There is nothing to drink here.")
-    answers = {wrong_answer(need, [need], CLASS_NAMES, rng) for _ in range(60)}
-    assert "[SEG]." in answers
-    assert all(a == "[SEG]." or a.startswith("Take the ") for a in answers)
-    assert len(answers) > 10
-
-
 def test_variation_keeps_pictures_pictures():
     pixels = torch.rand(4, 3, 24, 32)
     varied = vary(pixels)
@@ -266,12 +252,12 @@ def test_variation_keeps_pictures_pictures():
 
 def test_questions_are_put_as_the_package_puts_them():
     rng = np.random.default_rng(0)
-    asked = Question("class", "the mug", (1,), "It is the mug [SEG].", "A mug.", True, False)
+    asked = Question("class", "the mug", (1,), "It is [SEG] the mug.", "A mug.", True, False)
     turns = [as_turn(asked, rng) for _ in range(40)]
     forms = {INSTRUCTION_TEMPLATES[t].format("the mug") for t in ("raw", "mask", "explain")}
     assert {turn.question for turn in turns} == forms
     for turn in turns:
-        assert (turn.answer == "It is the mug [SEG]. A mug.") == ("explain" in turn.question)
+        assert (turn.answer == "It is [SEG] the mug. A mug.") == ("explain" in turn.question)
     refused = Question(
         "absent", "the cap", (), "There is no cap here.", "I see a mug.", True, False
     )
