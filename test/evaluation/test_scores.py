@@ -8,6 +8,7 @@ import pytest
 from lisa_ros.evaluation.cases import Case
 from lisa_ros.evaluation.metrics import MaskMetrics
 from lisa_ros.evaluation.scores import Scores, compare
+from lisa_ros.model.conversation import clean_explanation
 from lisa_ros.perception import Status
 
 SHAPE = (4, 6)
@@ -23,7 +24,9 @@ def area(rows: int, value: int = 1) -> np.ndarray:
 def answer(mask: np.ndarray | None, text: str = "") -> SimpleNamespace:
     found = mask is not None and mask.any()
     status = Status.FOUND if found else Status.NOT_FOUND
-    return SimpleNamespace(mask=None if mask is None else mask > 0, text=text, status=status)
+    mask = None if mask is None else mask > 0
+    words = clean_explanation(text)
+    return SimpleNamespace(mask=mask, text=text, explanation=words, status=status)
 
 
 def test_golden_masks_of_reason_seg_to_the_digit(first_golden):
@@ -86,7 +89,10 @@ def test_groups_are_scored_alone():
 
 def test_names_are_looked_for_in_the_words():
     case = Case((), "x", area(2), name="Red mug")
-    named = [compare(case, answer(area(2), text)).named for text in ("the red mug.", "the mug")]
+    named = [
+        compare(case, answer(area(2), text)).named
+        for text in ("Sure, the [SEG] red mug.", "the mug")
+    ]
     assert named == [True, False]
     assert compare(Case((), "x", area(2)), answer(None)).named is None
 
