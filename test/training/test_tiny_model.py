@@ -241,6 +241,19 @@ def test_what_is_not_there_is_also_found_wrongly(trained):
     assert sum(map(len, for_network.masks)) == sum(len(asked or ()) for asked in batch.asked)
 
 
+def test_places_are_asked_twice_as_often_as_names():
+    rng = np.random.default_rng(0)
+    asked = [
+        Question(kind, f"{kind} {k}", (1,), "", "", True, False)
+        for kind in ("spatial", "class")
+        for k in range(20)
+    ]
+    kinds = [question.kind for _ in range(300) for question in scene_batch._drawn(asked, 2, rng)]
+    assert len(kinds) == 600
+    assert 1.6 < kinds.count("spatial") / kinds.count("class") < 2.4
+    assert sorted(map(id, scene_batch._drawn(asked, 99, rng))) == sorted(map(id, asked))
+
+
 def test_variation_keeps_pictures_pictures():
     pixels = torch.rand(4, 3, 24, 32)
     varied = vary(pixels)
