@@ -1,6 +1,8 @@
 """Fixtures shared by all tests: the golden sets and small checkpoints of other sizes."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,20 @@ OTHER_ANSWERS = [
 ]
 
 torch.set_num_threads(2)
+
+_DISK_SPACE = 3  # GB that all tests write at most, with room to spare
+
+
+def pytest_sessionstart() -> None:
+    """Stop at once where the tests would fill the disk: what fails then seldom says so."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < _DISK_SPACE:
+        pytest.exit(
+            f"the tests need {_DISK_SPACE} GB in {folder}, which has {free:.1f} GB free; make "
+            "room, or set TMPDIR to a folder on another disk",
+            returncode=1,
+        )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -98,6 +98,13 @@ pip_install() { # pip_install FILE...: what pip does goes to a log, and one line
     { grep -v '^WARNING' "$log" | tail -n 30 >&2; fail "pip failed; all it said is in $log"; }
 }
 
+need_space() { # a disk that fills up on the way fails with messages that do not name it
+  local needed free
+  needed=$([ "$distro" = jazzy ] && echo 1 || echo 10)
+  free=$(df --output=avail -BG "$root" | tail -n 1 | tr -dc 0-9)
+  [ "$free" -ge "$needed" ] || fail "$venv needs $needed GB, and $root has $free GB free; make room, or clone elsewhere"
+}
+
 write_local_setup() { # makes the virtual environment a ROS underlay, which install/setup.bash then sources by itself
   local shell
   for shell in sh bash zsh; do
@@ -121,6 +128,7 @@ make_venv() {
   [ "$(cat "$venv/.made-from" 2>/dev/null)" != "$key" ] || return 0
 
   if [ ! -e "$venv" ]; then
+    need_space
     say "${venv#"$root"/}: a virtual environment of $("$python" -V)"
     mkdir -p "$venv"
     touch "$venv/.installing"
