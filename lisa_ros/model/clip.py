@@ -28,7 +28,9 @@ class ClipTower(nn.Module):
         self.vision_model = CLIPVisionModel(CLIPVisionConfig(**sizes))
         if config.clip_conv_stem:
             embeddings: Any = self.vision_model.embeddings
-            embeddings.patch_embedding = ConvStem(config.clip_conv_stem, config.clip.hidden_size)
+            embeddings.patch_embedding = ConvStem(
+                config.clip_conv_stem, config.clip.hidden_size, cast(int, config.clip.patch_size)
+            )
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) normalised pixels to (B, num_image_tokens, clip_hidden) features."""

@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPVisionConfig, LlamaConfig
 
+from lisa_ros.model.conv_stem import patch_sizes
 from lisa_ros.model.conversation import CONVERSATIONS, INSTRUCTION_TEMPLATES
 from lisa_ros.model.errors import CheckpointError
 
@@ -129,7 +130,7 @@ class SamConfig:
             raise CheckpointError(f"SAM's {encoder}pos_embed is no square: {grid} x {columns}")
         conv_stem = known.get("conv_stem", ())
         patch_size = (
-            2 ** (len(conv_stem) + 1)
+            patch_sizes(conv_stem)[0]
             if conv_stem
             else shape(encoder + "patch_embed.proj.weight", 4)[-1]
         )
@@ -257,9 +258,10 @@ class LisaConfig:
             ("clip_conv_stem", self.clip_conv_stem, self.clip.patch_size),
             ("sam_config.conv_stem", self.sam.conv_stem, self.sam.patch_size),
         ):
-            if stem and 2 ** (len(stem) + 1) != patch:
+            if stem and patch not in patch_sizes(stem):
+                possible = " or ".join(map(str, patch_sizes(stem)))
                 raise CheckpointError(
-                    f"{name}: {len(stem)} widths make patches of {2 ** (len(stem) + 1)} pixels, "
+                    f"{name}: {len(stem)} widths make patches of {possible} pixels, "
                     f"expected {patch}"
                 )
         least = self.min_predicted_iou

@@ -16,15 +16,22 @@ from torch.nn import functional as F
 _GROUPS = 8  # of a group norm
 
 
+def patch_sizes(widths: Sequence[int]) -> tuple[int, int]:
+    """The patches that a stem of these widths can make."""
+    return 2 * 2 ** len(widths), 3 * 2 ** len(widths)
+
+
 class ConvStem(nn.Sequential):
-    """Halves the resolution with each width and once more at the end.
+    """Halves the resolution with each width, and divides it by 2 or 3 at the end.
 
     Args:
         widths: channels of the stages; all but the first hold a residual block.
         channels: of the result.
+        patch: pixels a side of what one position of the result stands for, one of
+            `patch_sizes(widths)`.
     """
 
-    def __init__(self, widths: Sequence[int], channels: int) -> None:
+    def __init__(self, widths: Sequence[int], channels: int, patch: int) -> None:
         stages: list[nn.Module] = []
         before = 3
         for i, width in enumerate(widths):
@@ -35,7 +42,8 @@ class ConvStem(nn.Sequential):
             if i > 0:
                 stages.append(ResidualBlock(width))
             before = width
-        super().__init__(*stages, nn.Conv2d(before, channels, 3, stride=2, padding=1))
+        last = patch // 2 ** len(widths)
+        super().__init__(*stages, nn.Conv2d(before, channels, 3, stride=last, padding=3 - last))
 
     @property
     def weight(self) -> torch.Tensor:
@@ -45,7 +53,7 @@ class ConvStem(nn.Sequential):
         return first
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) to (B, channels, S / patch, S / patch), the patch being 2^(widths + 1)."""
+        """(B, 3, S, S) to (B, channels, S / patch, S / patch)."""
         # The layout that convolutions on CPUs are fastest with.
         return super().forward(x.contiguous(memory_format=torch.channels_last))
 

@@ -125,7 +125,7 @@ class ImageEncoder(ImageEncoderViT):
             global_attn_indexes=config.global_attn_indexes,
         )
         if config.conv_stem:
-            self.patch_embed.proj = ConvStem(config.conv_stem, config.embed_dim)
+            self.patch_embed.proj = ConvStem(config.conv_stem, config.embed_dim, config.patch_size)
         for i, block in enumerate(self.blocks):
             side = config.grid_size if i in config.global_attn_indexes else config.window_size
             block.attn = FusedAttention(

@@ -53,11 +53,11 @@ class EncoderStage(nn.Module):
         return {**self.dense_losses(features, scenes), "bce": 2 * bce, "dice": 0.5 * dice}
 
     def dense_losses(self, features: Features, scenes: SceneBatch) -> dict[str, torch.Tensor]:
-        """How well both encoders know what each patch and cell shows: the thing at its middle."""
+        """How well both encoders know what each patch and cell shows."""
         tokens, embeddings = features.image_tokens, features.sam_embeddings
         ids = scenes.ids.to(tokens.device)
-        in_clip = _centred(ids, int(tokens.shape[1] ** 0.5))
-        in_sam = _at_top_left(ids, embeddings.shape[-1])
+        in_clip = shown_by_cells(in_middle(ids), int(tokens.shape[1] ** 0.5))
+        in_sam = shown_by_cells(at_top_left(ids), embeddings.shape[-1])
         cells = embeddings.flatten(2).transpose(1, 2)
         return {
             "clip": self._dense_loss(self._likeness(tokens), in_clip, scenes),
@@ -132,22 +132,37 @@ def point_prompts(
     return position + prompt_encoder.point_embeddings[1].weight  # 1: a point on the object
 
 
-def _centred(ids: torch.Tensor, side: int) -> torch.Tensor:
-    """Ids (B, H, W) to (B, side^2) at the patches of a square with the picture in its middle."""
+def in_middle(ids: torch.Tensor) -> torch.Tensor:
+    """Ids (B, H, W) in the middle of a square, as CLIP's view `pad` has them."""
     height, width = ids.shape[1:]
     length = max(height, width)
     top, left = (length - height) // 2, (length - width) // 2
-    square = F.pad(ids, (left, length - width - left, top, length - height - top))
-    return _middles(square, side)
+    return F.pad(ids, (left, length - width - left, top, length - height - top))
 
 
-def _at_top_left(ids: torch.Tensor, side: int) -> torch.Tensor:
+def at_top_left(ids: torch.Tensor) -> torch.Tensor:
+    """Ids (B, H, W) at the top left of a square, as SAM's input has them."""
     height, width = ids.shape[1:]
     length = max(height, width)
-    return _middles(F.pad(ids, (0, length - width, 0, length - height)), side)
+    return F.pad(ids, (0, length - width, 0, length - height))
 
 
-def _middles(square: torch.Tensor, side: int) -> torch.Tensor:
-    step = square.shape[-1] / side
-    at = ((torch.arange(side, device=square.device) + 0.5) * step).long()
-    return square[:, at][:, :, at].flatten(1).long()
+def shown_by_cells(square: torch.Tensor, side: int) -> torch.Tensor:
+    """What each cell of a grid shows, instances (B, side^2) of ids (B, S, S).
+
+    The instance at its middle; but one that lies in the middle of no cell has the cell that shows
+    most of it, or nothing would ever be learned of small things.
+    """
+    length = square.shape[-1]
+    at = torch.arange(length, device=square.device) * side // length
+    cell = at[:, None] * side + at
+    middles = ((torch.arange(side, device=square.device) + 0.5) * (length / side)).long()
+    shown = square[:, middles][:, :, middles].flatten(1).long()  # (B, side^2)
+    for of_picture, ids in zip(shown, square.long(), strict=True):
+        counts = torch.bincount((ids * side**2 + cell).flatten(), minlength=256 * side**2)
+        counts = counts.view(256, side**2)
+        lacking = counts.sum(1) > 0
+        lacking[of_picture] = False
+        instances = lacking.nonzero().flatten()
+        of_picture[counts[instances].argmax(1)] = instances
+    return shown

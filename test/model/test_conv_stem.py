@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lisa_ros.model.config import LisaConfig, SamConfig
-from lisa_ros.model.conv_stem import ConvStem
+from lisa_ros.model.conv_stem import ConvStem, patch_sizes
 from lisa_ros.model.errors import CheckpointError
 from lisa_ros.model.random_weights import named_config
 from lisa_ros.model.sam import Sam
@@ -14,14 +14,14 @@ from lisa_ros.training.embedded import EmbeddedSizes, embedded_config
 
 
 @pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 16, 32)])
-def test_each_width_and_the_end_halve_the_resolution(widths):
-    stem = ConvStem(widths, 24)
-    patch = 2 ** (len(widths) + 1)
-    assert stem(torch.randn(2, 3, 64, 64)).shape == (2, 24, 64 // patch, 64 // patch)
+def test_each_width_halves_the_resolution(widths):
+    for patch in patch_sizes(widths):
+        stem = ConvStem(widths, 24, patch)
+        assert stem(torch.randn(2, 3, 96, 96)).shape == (2, 24, 96 // patch, 96 // patch)
 
 
 def test_it_sees_beyond_its_patch():
-    stem = ConvStem((8, 16, 32), 24)
+    stem = ConvStem((8, 16, 32), 24, 16)
     pixels = torch.randn(1, 3, 64, 64)
     other = pixels.clone()
     other[..., 17, 17] += 1  # in the patch below and to the right of the first one
@@ -52,5 +52,5 @@ def test_config_json_keeps_the_widths():
 
 def test_a_stem_of_another_patch_size_is_refused():
     config = embedded_config(EmbeddedSizes())
-    with pytest.raises(CheckpointError, match="clip_conv_stem: 2 widths make patches of 8 pixels"):
+    with pytest.raises(CheckpointError, match="clip_conv_stem: 2 widths make patches of 8 or 12 "):
         replace(config, clip_conv_stem=(8, 16))
