@@ -81,6 +81,7 @@ class SamConfig:
     iou_head_hidden_dim: int = 256
     # Aids to small models; the published ones have none.
     similarity_prompt: bool = False
+    iou_sigmoid: bool = False  # the IoU head gives logits, as SAM 2's
     conv_stem: tuple[int, ...] = ()  # widths of convolutions in place of the patch embedding
 
     @property

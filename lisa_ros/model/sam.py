@@ -251,7 +251,8 @@ class Sam(nn.Module):
             prompts: (n, prompt_embed_dim), the projected `[SEG]` states; n may be 0.
 
         Returns:
-            Low-resolution mask logits (n, 4g, 4g) and SAM's own IoU estimates (n,).
+            Low-resolution mask logits (n, 4g, 4g) and SAM's own IoU estimates (n,); these are
+            float32 and 0 to 1 with `SamConfig.iou_sigmoid`.
         """
         prompts = prompts.to(image_embedding.dtype)
         if len(prompts) == 0:  # segment-anything cannot reshape nothing
@@ -268,4 +269,7 @@ class Sam(nn.Module):
             dense_prompt_embeddings=dense,
             multimask_output=False,
         )
-        return masks[:, 0], predicted_iou[:, 0]
+        predicted_iou = predicted_iou[:, 0]
+        if self.config.iou_sigmoid:
+            predicted_iou = predicted_iou.float().sigmoid()
+        return masks[:, 0], predicted_iou

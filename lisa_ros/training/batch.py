@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lisa_ros.model.config import SamConfig
 from lisa_ros.model.conversation import Turn, conversation_pieces
 from lisa_ros.model.lisa import Lisa, LisaOutput
 from lisa_ros.model.preprocessing import MaskGeometry, upscale_masks
@@ -245,14 +246,30 @@ def training_losses(
         similarity = weights.bce * bce + weights.dice * dice
         losses = replace(losses, similarity=weights.similarity * similarity)
     if model.config.min_predicted_iou is not None and weights.quality:
-        # SAM learned its estimates so: by the squared error.  A mask of nothing has an IoU of 0.
+        # A mask of nothing has an IoU of 0.
         true_iou = torch.cat([_iou(x, y) for x, y in zip(logits, targets, strict=True)])
         of_image = predicted_iou[there].split(wanted)
-        estimates = torch.cat([of_image[i] for group in groups.values() for i in group])
-        error = (estimates.float() - true_iou).square().sum()
-        error = error + predicted_iou[absent].float().square().sum()
+        estimates = [of_image[i] for group in groups.values() for i in group]
+        error = rating_error(
+            torch.cat([*estimates, predicted_iou[absent]]).float(),
+            torch.cat([true_iou, true_iou.new_zeros(len(absent))]),
+            model.config.sam,
+        )
         losses = replace(losses, quality=weights.quality * error / max(1, len(prompts)))
     return losses
+
+
+def rating_error(estimates: torch.Tensor, true_iou: torch.Tensor, sam: SamConfig) -> torch.Tensor:
+    """Sum of the errors of n IoU estimates.
+
+    The squared error, as SAM learned them.  Of those that are probabilities the cross entropy,
+    which also tells 0.01 from 0.05: there lies what is not believed.
+    """
+    if not sam.iou_sigmoid:
+        return (estimates - true_iou).square().sum()
+    estimates = estimates.clamp(1e-6, 1 - 1e-6)
+    # Written out, since autocast refuses torch's own.
+    return -(true_iou * estimates.log() + (1 - true_iou) * (1 - estimates).log()).sum()
 
 
 def _of_prompts(batch: Batch, seg_id: int) -> tuple[np.ndarray, np.ndarray]:

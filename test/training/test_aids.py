@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from lisa_ros.evaluation.cases import Case
+from lisa_ros.model.config import SamConfig
 from lisa_ros.model.conversation import Turn
 from lisa_ros.model.preprocessing import clip_input, sam_input
+from lisa_ros.model.sam import Sam
 from lisa_ros.perception import Segmenter
-from lisa_ros.training.batch import Batch, Conversation, Reading, training_losses
+from lisa_ros.training.batch import Batch, Conversation, Reading, rating_error, training_losses
 from lisa_ros.training.calibration import calibrate
 from lisa_ros.training.embedded import EmbeddedSizes, embedded_config
 from lisa_ros.training.losses import LossWeights
@@ -129,3 +131,29 @@ def test_calibration_refuses_the_share_that_it_may(false_refusals, least):
     picture = np.zeros((2, 2, 3), np.uint8)
     assert calibrate(segmenter, [(picture, cases)], false_refusals=false_refusals) == least
     assert segmenter.model.config.min_predicted_iou == least
+
+
+def test_estimates_that_are_probabilities_learn_to_tell_seldom_from_never():
+    estimates = torch.tensor([0.05, 0.5, 1.0])
+    squared = rating_error(estimates, torch.zeros(3), SamConfig())
+    assert float(squared) == pytest.approx(0.05**2 + 0.25 + 1)
+    likely = [
+        float(rating_error(torch.tensor([p]), torch.tensor([0.01]), SamConfig(iou_sigmoid=True)))
+        for p in (0.001, 0.01, 0.05)
+    ]
+    assert likely[1] < min(likely[0], likely[2])
+    certain = torch.tensor([0.0, 1.0], requires_grad=True)
+    rating_error(certain, torch.tensor([1.0, 0.0]), SamConfig(iou_sigmoid=True)).backward()
+    assert certain.grad.isfinite().all()
+
+
+def test_estimates_of_a_sigmoid_are_between_nothing_and_all():
+    config = replace(embedded_config(EmbeddedSizes()).sam, iou_sigmoid=False)
+    torch.manual_seed(0)
+    sam = Sam(config)
+    embedding, prompts = torch.randn(1, 128, 24, 24), 30 * torch.randn(4, 128)
+    with torch.no_grad():
+        _, raw = sam.decode(embedding, prompts)
+        sam.config = replace(config, iou_sigmoid=True)
+        _, probable = sam.decode(embedding, prompts)
+    assert torch.allclose(probable, raw.sigmoid())
