@@ -26,7 +26,10 @@ def open_scenes(name: str, folder: Path, render: int | None) -> SceneCases:
         EvaluationError: it holds scenes of other settings.
     """
     if render is not None:
-        settings = SceneSettings(questions=_QUESTIONS, held_out=name.endswith("held_out"))
+        is_held_out = name.endswith("held_out")
+        settings = SceneSettings(
+            questions=_QUESTIONS, held_out_meshes=is_held_out, held_out_words=is_held_out
+        )
         try:
             for _ in render_scenes(folder, settings, count=render, first_seed=TEST_SEED):
                 pass

@@ -31,8 +31,8 @@ class EmbeddedSizes:
     mlp: int = 512
     layers: int = 4
     heads: int = 4
-    clip_image: int = 256
-    clip_patch: int = 16
+    clip_image: int = 384
+    clip_patch: int = 24
     clip_width: int = 192
     clip_layers: int = 4
     clip_heads: int = 6
@@ -51,7 +51,7 @@ def embedded_config(sizes: EmbeddedSizes) -> LisaConfig:
     """The configuration of an embedded model.
 
     Unlike the published models it sees the whole picture (`clip_view: pad`), its mask decoder has
-    a similarity prompt, and it rates its own masks.
+    a similarity prompt, and it rates its own masks with probabilities.
     """
     values: dict[str, Any] = {
         "hidden_size": sizes.hidden,
@@ -88,6 +88,7 @@ def embedded_config(sizes: EmbeddedSizes) -> LisaConfig:
         decoder_mlp_dim=sizes.decoder_mlp,
         iou_head_hidden_dim=64,
         similarity_prompt=True,
+        iou_sigmoid=True,
         conv_stem=sizes.conv_stem,
     )
     return LisaConfig.from_json(

@@ -27,13 +27,15 @@ class SceneSettings:
     Attributes:
         width, height: size of the pictures.
         questions: about each scene, as many as it allows.
-        held_out: meshes and words that are kept for testing, instead of those for training.
+        held_out_meshes, held_out_words: those that are kept for testing, instead of those for
+            training.
     """
 
     width: int = 384
     height: int = 288
     questions: int = 16
-    held_out: bool = False
+    held_out_meshes: bool = False
+    held_out_words: bool = False
 
     @property
     def min_pixels(self) -> int:
@@ -61,7 +63,7 @@ class Example:
 
 def render_example(renderer: Renderer, seed: int, settings: SceneSettings) -> Example:
     """The scene of a seed and its questions."""
-    scene = sample_scene(seed, held_out_meshes=settings.held_out)
+    scene = sample_scene(seed, held_out_meshes=settings.held_out_meshes)
     frame = renderer.render(scene)
     view = visible_objects(frame.ids, frame.depth, scene.objects, settings.min_pixels)
     questions = ask(
@@ -69,7 +71,7 @@ def render_example(renderer: Renderer, seed: int, settings: SceneSettings) -> Ex
         np.random.default_rng([seed, 1]),
         count=settings.questions,
         image_size=(settings.height, settings.width),
-        held_out=settings.held_out,
+        held_out=settings.held_out_words,
     )
     return Example(
         frame.rgb,

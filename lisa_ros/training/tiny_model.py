@@ -48,6 +48,13 @@ from lisa_ros.training.pointing import Pointing
 from lisa_ros.training.scene_batch import SceneBatch, crowd, make_scene_batch, to_device
 from lisa_ros.training.scene_set import Example, SceneSet, SceneSettings, render_scenes
 
+# Test sets of the card: whether meshes, and words, are those that training never uses.
+TEST_SETS = {
+    "seen": (False, False),
+    "held_out_words": (False, True),
+    "held_out_meshes": (True, False),
+    "held_out": (True, True),
+}
 # Seeds of test scenes start here, those of calibration there; training scenes count up from 0.
 TEST_SEED = 1_000_000_000
 _CALIBRATION_SEED = 2_000_000_000
@@ -60,8 +67,7 @@ class Recipe:
 
     Attributes:
         scenes: training scenes.
-        test_scenes, test_questions: of each of two test sets, one with the meshes and words of
-            training, one with held-out ones; as many are rendered to calibrate.
+        test_scenes, test_questions: of each of `TEST_SETS`; as many are rendered to calibrate.
         sentences: questions whose words make the vocabulary.
         images: scenes a batch.
         questions: about each scene of a batch.
@@ -177,7 +183,11 @@ def train(
     everything = Loop(
         WordsAndMasks(
             model,
-            LossWeights(first_word=recipe.first_word, first_word_found=recipe.first_word_found),
+            LossWeights(
+                quality=1.0,
+                first_word=recipe.first_word,
+                first_word_found=recipe.first_word_found,
+            ),
         ),
         folder / "everything",
         settings,
@@ -202,7 +212,8 @@ def train(
         **_scores(recipe, folder, device, workers),
     }
     (model_folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    say(f"gIoU {card['seen']['giou']}, with held-out things and words {card['held_out']['giou']}")
+    for name in TEST_SETS:
+        say(f"{name}: gIoU {card[name]['giou']}")
     return model_folder
 
 
@@ -219,14 +230,16 @@ def _vocabulary(recipe: Recipe, folder: Path) -> LisaTokenizer:
 
 
 def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) -> dict[str, Any]:
-    """What the finished model answers about two sets of test scenes."""
+    """What the finished model answers about each of the test sets."""
     segmenter = Segmenter.from_pretrained(folder / "model", device=str(device))
     scores: dict[str, Any] = {}
-    for name, held_out in (("seen", False), ("held_out", True)):
-        seed = TEST_SEED + held_out * recipe.test_scenes
-        scenes = _fresh_scenes(recipe, folder / f"test-{name}", seed, workers, held_out=held_out)
+    for name, (meshes, words) in TEST_SETS.items():
+        seed = TEST_SEED + meshes * recipe.test_scenes
+        scenes = _fresh_scenes(
+            recipe, folder / f"test-{name}", seed, workers, meshes=meshes, words=words
+        )
         scores[name] = score_answers(segmenter, scene_cases(scenes), template="mask").as_dict()
-        if not held_out:  # how much of the score the words are worth
+        if name == "seen":  # how much of the score the words are worth
             other = score_answers(segmenter, cases_of_others(scenes), template="mask")
             scores["giou_with_another_question"] = other.as_dict()["giou"]
     return scores
@@ -255,10 +268,21 @@ def _of_encoder(name: str) -> bool:
 
 
 def _fresh_scenes(
-    recipe: Recipe, folder: Path, first_seed: int, workers: int, *, held_out: bool = False
+    recipe: Recipe,
+    folder: Path,
+    first_seed: int,
+    workers: int,
+    *,
+    meshes: bool = False,
+    words: bool = False,
 ) -> SceneSet:
     """Scenes that training never saw, with its meshes and words or with held-out ones."""
-    settings = replace(recipe.settings, held_out=held_out, questions=recipe.test_questions)
+    settings = replace(
+        recipe.settings,
+        held_out_meshes=meshes,
+        held_out_words=words,
+        questions=recipe.test_questions,
+    )
     for _ in render_scenes(
         folder, settings, count=recipe.test_scenes, first_seed=first_seed, workers=workers
     ):

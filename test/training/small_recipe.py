@@ -11,6 +11,7 @@ SIZES = EmbeddedSizes(
     layers=2,
     heads=4,
     clip_image=96,
+    clip_patch=16,
     clip_width=64,
     clip_layers=2,
     clip_heads=4,

@@ -29,7 +29,7 @@ from lisa_ros.training.scene_batch import (
     vary,
 )
 from lisa_ros.training.scene_set import SceneSet, render_scenes
-from lisa_ros.training.tiny_model import scene_cases, train
+from lisa_ros.training.tiny_model import TEST_SETS, scene_cases, train
 
 pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
 
@@ -57,13 +57,22 @@ def test_eight_scenes_can_be_learned_by_heart(trained):
 def test_the_card_scores_scenes_that_were_not_learned(trained):
     card = json.loads((trained / "model" / "card.json").read_text())
     assert card["recipe"]["steps"] == 240
-    for name in ("seen", "held_out"):
+    for name in TEST_SETS:
         assert card[name]["cases_present"] > 0
         assert 0 <= card[name]["giou"] < 0.6  # eight scenes teach nothing about others
     assert card["giou_with_another_question"] < 0.6
-    for name, held_out in (("seen", False), ("held_out", True)):
+    for name, (_, words) in TEST_SETS.items():
         questions = [q for e in SceneSet(trained / f"test-{name}") for q in e.questions]
-        assert {q.held_out for q in questions} == {held_out}
+        assert {q.held_out for q in questions} == {words}
+
+
+def test_sets_differ_in_meshes_and_words_alone(trained):
+    seen, held_out_words, held_out_meshes, held_out = (
+        SceneSet(trained / f"test-{name}")[0].rgb for name in TEST_SETS
+    )
+    assert np.array_equal(seen, held_out_words)
+    assert np.array_equal(held_out_meshes, held_out)
+    assert not np.array_equal(seen, held_out)
 
 
 def test_scores_tell_refusals_from_misses():
