@@ -39,7 +39,11 @@ if TYPE_CHECKING:  # MuJoCo may be absent: then the node says so
     from lisa_ros.sim.sensor import Sensor
 
 WORLD_FRAME = "world"  # z up, the table top is z = 0
+# As realsense2_camera names them, the first with x forward and z up.
+LINK_FRAME = "camera_link"
+COLOR_FRAME = "camera_color_frame"
 OPTICAL_FRAME = "camera_color_optical_frame"
+_LINK_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], float)
 
 # What realsense2_camera gives: reliable, volatile.
 _STREAM_QOS = QoSProfile(
@@ -84,7 +88,9 @@ class SimCamera(Node):
         self._ground_truth = self.create_publisher(Image, "~/ground_truth", _STREAM_QOS)
         self._pose = self.create_publisher(PoseStamped, "~/pose", _STREAM_QOS)
         self._objects = self.create_publisher(String, "~/objects", _LATCHED_QOS)
-        self._transform = self._transform_publisher()
+        self._tf: Publisher | None = None
+        self._tf_static: Publisher | None = None
+        self._create_transform_publishers()
         self.create_service(Trigger, "~/next_scene", self._on_next_scene)
         self.create_timer(1 / self._settings["rate"], self._publish_frame)
 
@@ -93,7 +99,7 @@ class SimCamera(Node):
         self._sensor.close()
         super().destroy_node()
 
-    def _transform_publisher(self) -> Publisher | None:
+    def _create_transform_publishers(self) -> None:
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError as error:
@@ -101,15 +107,13 @@ class SimCamera(Node):
                 f"no transforms on /tf, the pose is on ~/pose only: {error}; "
                 "install ros-$ROS_DISTRO-tf2-msgs"
             )
-            return None
-        if self._settings["motion_angle"]:
-            return self.create_publisher(TFMessage, "/tf", _TF_QOS)
-        return self.create_publisher(TFMessage, "/tf_static", _LATCHED_QOS)
+            return
+        self._tf = self.create_publisher(TFMessage, "/tf", _TF_QOS)
+        self._tf_static = self.create_publisher(TFMessage, "/tf_static", _LATCHED_QOS)
 
     def _publish_frame(self) -> None:
         """One picture with all that belongs to it, under one stamp."""
-        settings = self._settings
-        now, seed = self.get_clock().now(), settings["seed"]
+        now, seed = self.get_clock().now(), self._settings["seed"]
         frame = self._sensor.frame(seed, now.nanoseconds / 1e9)
         header = Header(stamp=now.to_msg(), frame_id=OPTICAL_FRAME)
         is_new = seed != self._shown_seed
@@ -123,14 +127,21 @@ class SimCamera(Node):
         )
         # What others wait for before they use an image comes before it.
         self._pose.publish(pose)
-        if self._transform is not None and (is_new or settings["motion_angle"]):
-            self._transform.publish(self._transform.msg_type(transforms=[camera_transform(pose)]))
+        self._publish_transforms(camera_transforms(frame.camera, pose.header), is_new)
         info = camera_info(frame.camera, header)
         self._color_info.publish(info)
         self._depth_info.publish(info)
         self._ground_truth.publish(array_to_image(frame.ids, "mono8", header))
         self._depth.publish(self._depth_image(frame.depth, header))
         self._color.publish(array_to_image(frame.rgb, "rgb8", header))
+
+    def _publish_transforms(self, transforms: list[TransformStamped], is_new: bool) -> None:
+        """What moves on /tf with each picture, what stays on /tf_static with each scene."""
+        moving = 1 if self._settings["motion_angle"] else 0
+        if self._tf is not None and moving:
+            self._tf.publish(self._tf.msg_type(transforms=transforms[:moving]))
+        if self._tf_static is not None and is_new:
+            self._tf_static.publish(self._tf_static.msg_type(transforms=transforms[moving:]))
 
     def _depth_image(self, depth: np.ndarray, header: Header) -> Image:
         from lisa_ros.sim.sensor import imperfect_depth
@@ -178,13 +189,21 @@ def camera_pose(camera: Camera) -> Pose:
     return Pose(position=point(pose[:3, 3]), orientation=quaternion(pose[:3, :3]))
 
 
-def camera_transform(pose: PoseStamped) -> TransformStamped:
-    """A pose of the camera as tf2 wants it: from the world to the optical frame."""
-    message = TransformStamped(header=pose.header, child_frame_id=OPTICAL_FRAME)
-    at = pose.pose.position
-    message.transform.translation = vector(np.array([at.x, at.y, at.z]))
-    message.transform.rotation = pose.pose.orientation
-    return message
+def camera_transforms(camera: Camera, header: Header) -> list[TransformStamped]:
+    """From the world, the header's frame, by the camera's body to its optical frame."""
+    chain = {
+        LINK_FRAME: camera.world_from_optical @ np.linalg.inv(_LINK_FROM_OPTICAL),
+        COLOR_FRAME: np.eye(4),
+        OPTICAL_FRAME: _LINK_FROM_OPTICAL,
+    }
+    messages = []
+    for frame, pose in chain.items():
+        message = TransformStamped(header=header, child_frame_id=frame)
+        message.transform.translation = vector(pose[:3, 3])
+        message.transform.rotation = quaternion(pose[:3, :3])
+        messages.append(message)
+        header = Header(stamp=header.stamp, frame_id=frame)
+    return messages
 
 
 def to_millimetres(depth: np.ndarray) -> np.ndarray:

@@ -368,17 +368,25 @@ def test_without_mujoco_it_says_what_to_install(processes):
     assert "Traceback" not in child.output, child.output
 
 
-def test_transforms_are_poses():
+def test_transforms_lead_from_the_world_to_the_optical_frame():
+    from std_msgs.msg import Header
+
     from lisa_ros.nodes.geometry_messages import matrix_of
-    from lisa_ros.nodes.sim_camera import camera_pose, camera_transform
+    from lisa_ros.nodes.sim_camera import camera_transforms
     from lisa_ros.sim.scene import sample_scene
 
     true = sample_scene(1).camera(64, 48)
-    pose = PoseStamped(pose=camera_pose(true))
-    pose.header.frame_id = "world"
-    transform = camera_transform(pose)
-    assert (transform.header.frame_id, transform.child_frame_id) == ("world", FRAME)
-    np.testing.assert_allclose(matrix_of(transform.transform), true.world_from_optical, atol=1e-9)
+    transforms = camera_transforms(true, Header(frame_id="world"))
+    names = ["world", "camera_link", "camera_color_frame", FRAME]
+    assert [t.header.frame_id for t in transforms] == names[:-1]
+    assert [t.child_frame_id for t in transforms] == names[1:]
+    world_from_link, *mount = (matrix_of(t.transform) for t in transforms)
+    np.testing.assert_allclose(
+        world_from_link @ mount[0] @ mount[1], true.world_from_optical, atol=1e-9
+    )
+    # The body looks along x, with z up: a camera above a table looks down.
+    np.testing.assert_allclose(world_from_link[:3, 0], true.world_from_optical[:3, 2], atol=1e-9)
+    assert world_from_link[2, 0] < 0 < world_from_link[2, 2]
 
 
 def test_config_and_page_name_all_parameters():
