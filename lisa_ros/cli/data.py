@@ -31,7 +31,7 @@ and give the folder with --drawn.
 
 _RECORD_EXAMPLE = """\
 example:
-  ros2 bag record -s mcap -o kitchen /camera/color/image_raw /lisa/answer
+  ros2 bag record -s mcap -o kitchen /camera/camera/color/image_raw /lisa/answer
   lisa data record kitchen dataset/reason_seg/Kitchen/train
   lisa data record kitchen dataset/reason_seg/Kitchen/train --accept 1,4,5 --drawn kitchen_review
 """
@@ -103,6 +103,7 @@ def run_check(options: argparse.Namespace) -> int:
     from lisa_ros.data.check import check_data_set, find_data_sets
     from lisa_ros.data.contact_sheet import draw_sheet
 
+    _check_sheet(options.sheet)  # before hours of reading
     found, absent = find_data_sets(options.folder)
     reports = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -124,6 +125,18 @@ def run_check(options: argparse.Namespace) -> int:
     draw_sheet({report.name: report.tiles for report in reports}).save(options.sheet)
     print(f"samples are drawn in {options.sheet}")
     return 1 if any(report.problems for report in reports) else 0
+
+
+def _check_sheet(path: Path) -> None:
+    from lisa_ros.data.reason_seg import PICTURE_SUFFIXES
+    from lisa_ros.data.samples import DataError
+
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise DataError(
+            f"--sheet: expected a name that ends in {' or '.join(PICTURE_SUFFIXES)}, got {path}"
+        )
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"--sheet: expected a folder that is there, got {path}; make it first")
 
 
 def _table(reports: list[Report], *, quick: bool) -> Table:
@@ -167,11 +180,12 @@ def run_record(options: argparse.Namespace) -> int:
     drawn = {} if options.drawn is None else read_drawn(options.drawn)
     accepted = options.accept or set()
     choose = options.accept is None and options.drawn is None and sys.stdin.isatty()
-    name = options.bag.resolve().name.removesuffix(".mcap").removesuffix(".db3")
-    review = options.review or options.bag.with_name(f"{name}_review")
+    bag = options.bag.resolve()  # `.` has no name
+    name = bag.name.removesuffix(".mcap").removesuffix(".db3")
+    review = options.review or bag.parent / f"{name}_review"
     missing = accepted | drawn.keys()
     recorded = failed = 0
-    for question in read_questions(options.bag, options.image_topic):
+    for question in read_questions(bag, options.image_topic):
         number = question.number
         print(f"{number}: {question.status}, {question.instruction!r}")
         wanted = number in missing

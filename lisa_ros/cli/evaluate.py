@@ -238,7 +238,7 @@ def _work(
     with Progress(*columns, *times, note, console=console, disable=hidden) as progress:
         total = len(folder.shard.indices(len(source)))
         task = progress.add_task(source.name, total=total, note="checking what is there")
-        for record in check_finished(source, folder):
+        for record in check_finished(source, folder, strict=options.strict):
             for result in record.results:
                 scores.add(result)
             progress.advance(task)

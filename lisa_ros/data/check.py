@@ -141,7 +141,7 @@ def _open_later(folder: Path, there: set[str]) -> Iterator[Found]:
 
 
 def _reasoning(folder: Path) -> Iterator[Found]:
-    """The splits of a folder in ReasonSeg's format."""
+    """The splits of a folder in ReasonSeg's format; the usual ones also without annotations."""
     if not folder.is_dir():
         return
     counts = REASON_SEG_COUNTS if folder.name == "ReasonSeg" else {}
@@ -149,14 +149,20 @@ def _reasoning(folder: Path) -> Iterator[Found]:
     for split in dict.fromkeys(("", *REASON_SEG_COUNTS, *folders)):  # the usual ones come first
         if not (folder / split).is_dir():
             continue
-        if _has_annotated_pictures(folder / split):
+        # Of other names there may be other pictures: the sheet of this check, or a robot's review.
+        is_split = split in REASON_SEG_COUNTS and _pictures(folder / split)
+        if is_split or _has_annotated_pictures(folder / split):
             name = "/".join(filter(None, ("reason_seg", folder.name, split)))
             yield Found(name, partial(open_reason_seg, folder, [split]), counts.get(split))
 
 
 def _has_annotated_pictures(folder: Path) -> bool:
-    names = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
-    return any(path.with_suffix(".json").is_file() for path in names)
+    return any(path.with_suffix(".json").is_file() for path in _pictures(folder))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return [path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES]
 
 
 def _read_all(data_set: DataSet, report: Report, progress: Callable[[int, int], None]) -> None:

@@ -119,15 +119,15 @@ class Mixture:
         data_set = data_sets[int(rng.integers(len(data_sets)))]
         index = int(rng.integers(len(data_set)))
         key = data_set.name, index
-        if key in self.bad:
-            return None
         try:
             sample = data_set.read(index, rng)
         except BadSampleError as error:
             if self._strict:
                 raise
-            self.bad[key] = str(error)
-            logger.warning("Left out sample %d of %s: %s", index, data_set.name, error)
+            # It is read again each time: another draw of it may be good.
+            if key not in self.bad:
+                self.bad[key] = str(error)
+                logger.warning("Left out sample %d of %s: %s", index, data_set.name, error)
             return None
         dialogues = self._dialogues[family](sample, rng)
         return Item(family, data_set.name, index, sample, dialogues) if dialogues else None

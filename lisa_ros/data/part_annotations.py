@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import numpy as np
 
 from lisa_ros.data.coco_masks import SegmentationError, segmentation_to_mask
 from lisa_ros.data.draws import draw
-from lisa_ros.data.files import read_json, read_picture
+from lisa_ros.data.files import by_id, read_json, read_picture
 from lisa_ros.data.samples import BadSampleError, DataError, Sample, Target
 
 Name = str | tuple[str, str]  # an object, or an object and its part
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class AnnotatedPicture:
 class PartAnnotations:
     """Objects and parts; each annotation is a target of its own, as in the published training.
 
-    Pictures without annotations are left out.  A part is called "dog head" or "the head of the
-    dog", drawn evenly; without a random generator "dog head".
+    Pictures without annotations are left out, and annotations that cover no pixel.  A part is
+    called "dog head" or "the head of the dog", drawn evenly; without a random generator "dog head".
 
     Attributes:
         name: as in a configuration.
@@ -47,8 +50,9 @@ class PartAnnotations:
 
     name: str
     annotation_file: Path
-    names: dict[int, Name] = field(repr=False)
+    names: dict[int | str, Name] = field(repr=False)
     pictures: tuple[AnnotatedPicture, ...] = field(repr=False)
+    _empty: set[int | str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -57,7 +61,8 @@ class PartAnnotations:
         """One picture; each target is one annotated object or part.
 
         Raises:
-            BadSampleError: the picture is missing or broken, or an annotation does not fit it.
+            BadSampleError: the picture is missing or broken, an annotation does not fit it, or none
+                covers a pixel.
         """
         picture = self.pictures[index]
         image = read_picture(picture.path)
@@ -66,13 +71,24 @@ class PartAnnotations:
                 f"{picture.path} has {image.shape[:2]} pixels (H, W) once upright, but "
                 f"{self.annotation_file} says {picture.size}; take the original picture"
             )
-        annotations = draw(json.loads(picture.annotations), rng)
-        targets = (self._target(annotation, picture, rng) for annotation in annotations)
+        # All are looked at, not the drawn ones only: a picture is good or bad whatever is drawn.
+        read = (self._named_mask(item, picture) for item in json.loads(picture.annotations))
+        named_masks = [named_mask for named_mask in read if named_mask is not None]
+        if not named_masks:
+            raise BadSampleError(
+                f"{self.annotation_file}: no annotation of {picture.path.name} covers a pixel; "
+                "mend one or remove the picture"
+            )
+        targets = (
+            Target(_words(name, rng), is_sentence=False, mask=mask)
+            for name, mask in draw(named_masks, rng)
+        )
         return Sample(picture.path, image, tuple(targets))
 
-    def _target(
-        self, annotation: list[Any], picture: AnnotatedPicture, rng: np.random.Generator | None
-    ) -> Target:
+    def _named_mask(
+        self, annotation: list[Any], picture: AnnotatedPicture
+    ) -> tuple[Name, np.ndarray] | None:
+        """What is marked, and where; None if no pixel is, which is told once."""
         identifier, category, segmentation = annotation
         where = f"{self.annotation_file}: annotation {identifier} of {picture.path.name}"
         if category not in self.names:
@@ -81,9 +97,12 @@ class PartAnnotations:
             mask = segmentation_to_mask(segmentation, *picture.size)
         except SegmentationError as error:
             raise BadSampleError(f"{where} {error}; mend or remove it") from None
-        if not mask.any():
-            raise BadSampleError(f"{where} covers no pixel of the picture; mend or remove it")
-        return Target(_words(self.names[category], rng), is_sentence=False, mask=mask)
+        if mask.any():
+            return self.names[category], mask
+        if identifier not in self._empty:
+            self._empty.add(identifier)
+            logger.warning("%s covers no pixel of the picture and is left out", where)
+        return None
 
 
 def open_part_annotations(name: str, annotation_file: Path, folder: Path) -> PartAnnotations:
@@ -94,23 +113,25 @@ def open_part_annotations(name: str, annotation_file: Path, folder: Path) -> Par
         folder: that the file's `file_name` starts from.
 
     Raises:
-        DataError: the file is missing, broken or of another format.
+        DataError: the file is missing, broken or of another format, or contradicts itself.
     """
     content = read_json(annotation_file)
     try:
-        grouped: dict[int, list[Any]] = {item["id"]: [] for item in content["images"]}
+        images = by_id(content["images"], "id", annotation_file)
+        categories = by_id(content["categories"], "id", annotation_file)
+        grouped: dict[int | str, list[Any]] = {key: [] for key in images}
         for item in content["annotations"]:
             annotation = (item["id"], item["category_id"], item["segmentation"])
             grouped[item["image_id"]].append(annotation)
-        names = {item["id"]: _split_name(item["name"]) for item in content["categories"]}
+        names = {key: _split_name(item["name"]) for key, item in categories.items()}
         pictures = tuple(
             AnnotatedPicture(
                 folder / item["file_name"],
                 (item["height"], item["width"]),
-                json.dumps(grouped[item["id"]]).encode(),
+                json.dumps(grouped[key]).encode(),
             )
-            for item in content["images"]
-            if grouped[item["id"]]
+            for key, item in images.items()
+            if grouped[key]
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lisa_ros.data.draws import draw
-from lisa_ros.data.files import need_folder, read_json, read_picture
+from lisa_ros.data.files import is_utf8, need_folder, read_json, read_picture
 from lisa_ros.data.polygons import polygon_region
 from lisa_ros.data.samples import IGNORE, BadSampleError, DataError, Sample, Target
 
@@ -92,10 +92,10 @@ class ReasonSeg:
         image = read_picture(entry.picture)
         mask, texts, is_sentence = read_annotation(entry.annotation, image.shape[:2])
         explanation = self._explanations.get(entry.picture.name, "")
-        if not isinstance(explanation, str) or "[SEG]" in explanation:
+        if not isinstance(explanation, str) or "[SEG]" in explanation or not is_utf8(explanation):
             raise BadSampleError(
-                f"{entry.picture}: its `outputs` in explanatory/train.json must be words without "
-                f"[SEG], got {explanation!r}; mend that entry"
+                f"{entry.picture}: its `outputs` in explanatory/train.json must be words in UTF-8 "
+                f"without [SEG], got {explanation!r}; mend that entry"
             )
         targets = (
             Target(text, is_sentence, mask, explanation.strip()) for text in draw(texts, rng)
@@ -113,8 +113,8 @@ def read_annotation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, list
         The mask as uint8 (H, W) of 0, 1 and `IGNORE`, the texts, and whether they are sentences.
 
     Raises:
-        BadSampleError: it cannot be read, a key is missing, a text is empty, or a polygon is no
-            polygon or lies outside the picture.
+        BadSampleError: it cannot be read, a key is missing, a text is empty or no UTF-8, or a
+            polygon is no polygon or lies outside the picture.
     """
     try:
         content = read_json(path)
@@ -131,6 +131,8 @@ def read_annotation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, list
         raise BadSampleError(
             f"{path}: `text` number {_first_empty(texts)} is empty; write or drop it"
         )
+    if not all(map(is_utf8, texts)):
+        raise BadSampleError(f"{path}: `text` must be in UTF-8, got {texts!a}; write it anew")
     is_sentence = content.get("is_sentence")
     if not isinstance(is_sentence, bool):
         raise BadSampleError(
@@ -225,6 +227,8 @@ def _entries(folder: Path) -> list[Entry]:
     pictures: dict[str, Path] = {}
     annotations: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue  # "._x.jpg" is what macOS leaves in archives
         if path.suffix.lower() in PICTURE_SUFFIXES:
             other = pictures.setdefault(path.stem, path)
             if other != path:

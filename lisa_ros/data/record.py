@@ -143,7 +143,9 @@ def write_sample(
         "imageWidth": width,
     }
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    # A bag's name, and so the picture's, may be no UTF-8.
+    unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(unfinished, path)
     return path
 

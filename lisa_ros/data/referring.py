@@ -19,7 +19,7 @@ import numpy as np
 
 from lisa_ros.data.coco_masks import SegmentationError, segmentation_to_mask
 from lisa_ros.data.draws import draw
-from lisa_ros.data.files import need_folder, read_json, read_picture
+from lisa_ros.data.files import by_id, is_utf8, need_folder, read_json, read_picture
 from lisa_ros.data.plain_pickle import read_plain_pickle
 from lisa_ros.data.samples import BadSampleError, DataError, Sample, Target
 
@@ -64,13 +64,13 @@ def open_referring(
             name=f"refer_seg/{name}/{split}",
             instances_file=instances_file,
             pictures=_pictures(
-                _by_id(read(refs_file), "ref_id", refs_file),
-                _by_id(instances["images"], "id", instances_file),
+                by_id(read(refs_file), "ref_id", refs_file),
+                by_id(instances["images"], "id", instances_file),
                 split,
                 refs_file,
                 images,
             ),
-            annotations=_by_id(instances["annotations"], "id", instances_file),
+            annotations=by_id(instances["annotations"], "id", instances_file),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
@@ -131,12 +131,19 @@ class Referring:
                 f"{picture.path} has {image.shape[1]} x {image.shape[0]} pixels, but its masks in "
                 f"{self._instances_file} have {width} x {height}; take the original picture"
             )
-        masks: dict[tuple[int | str, ...], np.ndarray] = {}
-        targets = []
-        for text, keys in draw(picture.phrases, rng):
-            if keys not in masks:
-                masks[keys] = self._mask(keys, picture)
-            targets.append(Target(text, is_sentence=False, mask=masks[keys]))
+        # All are looked at, not the drawn ones only: a picture is good or bad whatever is drawn.
+        for text, _ in picture.phrases:
+            if not is_utf8(text):
+                raise BadSampleError(
+                    f"{picture.path}: the expression {text!a} about it is no UTF-8; mend or remove "
+                    "it in the file of the references"
+                )
+        different = dict.fromkeys(keys for _, keys in picture.phrases)
+        masks = {keys: self._mask(keys, picture) for keys in different}
+        targets = (
+            Target(text, is_sentence=False, mask=masks[keys])
+            for text, keys in draw(picture.phrases, rng)
+        )
         return Sample(picture.path, image, tuple(targets))
 
     def _mask(self, keys: tuple[int | str, ...], picture: Picture) -> np.ndarray:
@@ -203,21 +210,6 @@ def _in_split(of_ref: str, split: str) -> bool:
     if split in ("testA", "testB", "testC"):
         return of_ref.startswith("test") and split[-1] in of_ref.removeprefix("test")
     return of_ref == split
-
-
-def _by_id(records: Any, key: str, file: Path) -> dict[int | str, Any]:
-    """Records by their id; one that stands there twice counts once.
-
-    Raises:
-        DataError: two records of one id differ.
-    """
-    by_id: dict[int | str, Any] = {}
-    for record in records:
-        if by_id.setdefault(record[key], record) != record:
-            raise DataError(
-                f"{file}: two records have the {key} {record[key]!r} but differ; remove one of them"
-            )
-    return by_id
 
 
 def _refs_file(folder: Path, name: str, split_by: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lisa_ros.data.files import need_folder, read_json, read_picture
+from lisa_ros.data.files import is_utf8, need_folder, read_json, read_picture
 from lisa_ros.data.samples import BadSampleError, DataError, Sample
 
 PICTURES = {"llava_instruct_150k": "coco/train2017", "llava_v1_5_mix665k": ""}  # from the folder
@@ -97,7 +97,7 @@ def as_turns(conversation: Any) -> tuple[tuple[str, str], ...]:
     the image always belongs to the first question.
 
     Raises:
-        ValueError: the messages are no questions and answers in turn, or one is empty.
+        ValueError: the messages are no questions and answers in turn, or one is empty or no UTF-8.
     """
     try:
         messages = [(str(m["from"]), _without_image(m["value"])) for m in conversation]
@@ -114,6 +114,8 @@ def as_turns(conversation: Any) -> tuple[tuple[str, str], ...]:
     if any("[SEG]" in text for _, text in messages):
         raise ValueError("says [SEG], which stands for a mask")
     texts = [text for _, text in messages]
+    if not all(map(is_utf8, texts)):
+        raise ValueError("has a message that is no UTF-8")
     return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import numpy as np
 
 from lisa_ros.data.files import need_package
+from lisa_ros.data.samples import BadSampleError
 from lisa_ros.evaluation.cases import Case, EvaluationError, Picture
 from lisa_ros.evaluation.scores import Result, compare
 from lisa_ros.model.conversation import apply_template
+from lisa_ros.model.errors import ImageError, InstructionError
 from lisa_ros.perception import Answer, Segmenter
 
 
@@ -69,8 +71,17 @@ def ask(
         A result for each case, and milliseconds by stage: of the picture and all its answers.
 
     Raises:
-        ImageError, InstructionError: the picture or a question cannot be asked.
+        BadSampleError: the picture or a question cannot be asked.
     """
+    try:
+        return _ask(segmenter, picture, protocol, batch_size)
+    except (ImageError, InstructionError) as error:
+        raise BadSampleError(f"{picture.name}: {error}") from error
+
+
+def _ask(
+    segmenter: Segmenter, picture: Picture, protocol: Protocol, batch_size: int
+) -> tuple[tuple[Result, ...], dict[str, float]]:
     segmenter.set_image(picture.image)
     results: list[Result] = []
     milliseconds: dict[str, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lisa_ros.data.samples import BadSampleError
 from lisa_ros.evaluation.cases import CaseSource, EvaluationError
 from lisa_ros.evaluation.overlays import draw_errors, jpeg_uri
 from lisa_ros.evaluation.protocol import decode_mask
@@ -169,18 +171,21 @@ def _extremes(questions: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:
     return worst, [q for q in best if (q.index, q.number) not in chosen][:SHOWN]
 
 
-def _draw(source: CaseSource, questions: Sequence[Asked]) -> list[str]:
-    """The pictures of these questions as data URIs, each file read once."""
+def _draw(source: CaseSource, questions: Sequence[Asked]) -> list[str | None]:
+    """The pictures of these questions as data URIs, each file read once; None if it is gone."""
     uris: dict[tuple[int, int], str] = {}
     for index in sorted({question.index for question in questions}):
-        picture = source.read(index)
+        try:
+            picture = source.read(index)
+        except BadSampleError:
+            continue  # it was read when it was asked about, and its score stands
         for question in questions:
             if question.index == index:
                 target = picture.cases[question.number].target
                 prediction = decode_mask(question.result.mask, picture.image.shape[:2])
                 image = draw_errors(picture.image, target, prediction)
                 uris[index, question.number] = jpeg_uri(image)
-    return [uris[question.index, question.number] for question in questions]
+    return [uris.get((question.index, question.number)) for question in questions]
 
 
 def _published_values(table: PublishedTable) -> dict[str, Any]:
@@ -221,6 +226,7 @@ def _page(values: Mapping[str, Any], table: PublishedTable | None, figures: Sequ
 
 
 def _write(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(f"{path.suffix}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
+    # Two shards may finish at once, and a name of a file may be no UTF-8.
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
     unfinished.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from lisa_ros.data.samples import BadSampleError
@@ -9,23 +10,38 @@ from lisa_ros.evaluation.cases import CaseSource, EvaluationError
 from lisa_ros.evaluation.protocol import Protocol, ask
 from lisa_ros.evaluation.provenance import hardware, picture_hash
 from lisa_ros.evaluation.records import Record, RecordFolder
-from lisa_ros.model.errors import ImageError, InstructionError
 from lisa_ros.perception import Segmenter
 
+logger = logging.getLogger(__name__)
 
-def check_finished(source: CaseSource, folder: RecordFolder) -> Iterator[Record]:
+
+def check_finished(
+    source: CaseSource, folder: RecordFolder, *, strict: bool = False
+) -> Iterator[Record]:
     """Compare what this shard has finished with the data of today; yields each that is the same.
+
+    One that cannot be read any more is told of, and counts as it was.
+
+    Args:
+        strict: raise at a picture that cannot be read any more.
 
     Raises:
         EvaluationError: a picture, question or true mask is another one now.
-        BadSampleError: it cannot be read any more.
+        BadSampleError: a picture cannot be read any more, if `strict`.
     """
     records = folder.read()
     for index in folder.shard.indices(len(source)):
         record = records.get(index)
         if record is None or record.error is not None:
             continue
-        picture = source.read(index)
+        try:
+            picture = source.read(index)
+        except BadSampleError as error:
+            if strict:
+                raise
+            logger.warning("%s counts as it was when done, but now: %s", record.picture, error)
+            yield record
+            continue
         if picture_hash(picture) != record.sha256:
             raise EvaluationError(
                 f"{folder.folder} was begun with other data: {picture.name} is not what it was "
@@ -79,8 +95,5 @@ def _do(
     device: str,
 ) -> Record:
     picture = source.read(index)
-    try:
-        results, milliseconds = ask(segmenter, picture, protocol, batch_size=batch_size)
-    except (ImageError, InstructionError) as error:
-        raise BadSampleError(f"{picture.name}: {error}") from error
+    results, milliseconds = ask(segmenter, picture, protocol, batch_size=batch_size)
     return Record(index, picture.name, picture_hash(picture), results, milliseconds, device)

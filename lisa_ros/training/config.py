@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -104,6 +105,13 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name}: expected a share from 0 to 1, got {value}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(
+                f"betas: expected two numbers from 0 to below 1, got {list(self.betas)}"
+            )
+        for family, rate in self.rates.items():
+            if not 0 <= rate < math.inf:
+                raise ConfigError(f"rates.{family}: expected a finite number from 0 on, got {rate}")
         if not self.max_gradient_norm > 0:
             raise ConfigError(
                 f"max_gradient_norm: expected a number above 0, got {self.max_gradient_norm}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import DistributedType
+from accelerate.utils import gather_object
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
@@ -128,8 +129,9 @@ def train(
         cache = FeatureCache(Path(config.feature_cache), model, config.precision)
     loop = Loop(Finetune(model, weights, cache), folder, _loop_settings(config))
     batches = MixtureBatches(mixture, config.micro_batch, model.tokenizer, model.config)
+    left_out: set[tuple[str, int]] = set()
 
-    def share(first: int) -> Iterable[FileBatch]:
+    def share(first: int) -> Iterator[FileBatch]:
         return share_of_batches(
             batches,
             first,
@@ -137,6 +139,7 @@ def train(
             process=accelerator.process_index,
             processes=accelerator.num_processes,
             workers=config.workers,
+            left_out=left_out,
         )
 
     score: Callable[[], float] | None = None
@@ -145,6 +148,8 @@ def train(
         say(f"{source.name}: {len(source)} pictures to score with")
         score = partial(giou, model, source, config.precision, strict=strict)
     loop.run(share, folder.name, score=score)
+    if bad := set(gather_object(list(left_out))):  # of all processes
+        say(f"{len(bad)} bad samples were left out; the warnings name them")
     say(f"{folder} is trained; make a checkpoint of it with: lisa merge {folder} DST")
     return folder
 
@@ -184,13 +189,13 @@ def giou(model: Lisa, source: CaseSource, precision: str, *, strict: bool = Fals
     for index in range(accelerator.process_index, len(source), accelerator.num_processes):
         try:
             picture = source.read(index)
+            with nullcontext() if precision == "fp32" else bf16_products(model.device.type):
+                results, _ = ask(segmenter, picture, Protocol("forced"), batch_size=8)
         except BadSampleError as error:
             if strict:
                 raise
             logger.warning("Left out of the validation: %s", error)
             continue
-        with nullcontext() if precision == "fp32" else bf16_products(model.device.type):
-            results, _ = ask(segmenter, picture, Protocol("forced"), batch_size=8)
         for result in results:
             metrics.add_overlap(result.intersection, result.union)
     own = torch.tensor([metrics.iou_sum, metrics.count], dtype=torch.float64, device=model.device)

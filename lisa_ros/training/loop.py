@@ -68,7 +68,7 @@ class LoopSettings:
 
 
 class NotFiniteError(LisaError):
-    """A loss or a gradient is NaN or infinite; the message names the batch."""
+    """A loss or a gradient is NaN or infinite; the message names the batch or the batches."""
 
 
 class SaveError(LisaError):
@@ -186,8 +186,10 @@ class Loop:
         """One optimiser step; gives the mean losses over its batches in all processes."""
         settings = self._settings
         sums: dict[str, torch.Tensor] = {}
+        origins: list[Any] = []  # not whole batches: the pictures of a step would fill the memory
         for k in range(settings.accumulation):
             batch = next(source)
+            origins.append(getattr(batch, "paths", batch))
             with ExitStack() as stack:
                 if k + 1 < settings.accumulation:  # the processes meet once a step
                     stack.enter_context(self._accelerator.no_sync(self._module))
@@ -199,7 +201,7 @@ class Loop:
                 if not math.isfinite(total.item()):
                     named = {name: value.item() for name, value in losses.items()}
                     raise NotFiniteError(
-                        f"step {self.step}: losses {named} of batch {batch!r:.500}"
+                        f"step {self.step}: losses {named} of batch {_told(origins[-1])}"
                     )
                 (total / settings.accumulation).backward()
             for name, value in losses.items():
@@ -209,7 +211,8 @@ class Loop:
         norm = self._accelerator.clip_grad_norm_(parameters, settings.max_gradient_norm)
         if not math.isfinite(norm.item()):
             raise NotFiniteError(
-                f"step {self.step}: a gradient is {norm.item()}; its last batch is {batch!r:.500}"
+                f"step {self.step}: a gradient is {norm.item()}; its batches are "
+                + "; ".join(map(_told, origins))
             )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -342,6 +345,13 @@ class Loop:
             "host": torch.get_rng_state(),
             "device": torch.cuda.get_rng_state(self._device) if is_cuda else None,
         }
+
+
+def _told(origin: Any) -> str:
+    """All files of a batch, or how a batch begins that is of no files."""
+    if isinstance(origin, tuple) and all(isinstance(path, Path) for path in origin):
+        return ", ".join(map(str, origin))
+    return f"{origin!r:.500}"
 
 
 def make_accelerator() -> Accelerator:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lisa_ros.data.mixture import Item, Mixture
+from lisa_ros.data.samples import DataError
 from lisa_ros.model.config import LisaConfig
 from lisa_ros.model.conversation import Turn
 from lisa_ros.model.preprocessing import clip_input, sam_input
@@ -23,10 +25,16 @@ MAX_IDS = 512 - 255
 
 @dataclass(frozen=True)
 class FileBatch:
-    """A batch on the host, and the pictures it is made of."""
+    """A batch on the host.
+
+    Attributes:
+        paths: the pictures it is made of.
+        left_out: data set and index of bad samples that were met on the way for the first time.
+    """
 
     batch: Batch
     paths: tuple[Path, ...]
+    left_out: tuple[tuple[str, int], ...] = ()
 
     def __repr__(self) -> str:
         return ", ".join(map(str, self.paths))
@@ -78,8 +86,12 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-class MixtureBatches(Dataset[FileBatch]):
-    """Batch number k of a mixture, the same whenever it is asked for."""
+class MixtureBatches(Dataset[FileBatch | DataError]):
+    """Batch number k of a mixture, the same whenever it is asked for.
+
+    An error about the data is given back, not raised: a DataLoader's worker would make another one
+    of it, with a traceback.
+    """
 
     def __init__(
         self, mixture: Mixture, size: int, tokenizer: LisaTokenizer, config: LisaConfig
@@ -87,20 +99,38 @@ class MixtureBatches(Dataset[FileBatch]):
         self._mixture, self._size = mixture, size
         self._tokenizer, self._config = tokenizer, config
 
-    def __getitem__(self, number: int) -> FileBatch:
+    def __getitem__(self, number: int) -> FileBatch | DataError:
         numbers = range(number * self._size, (number + 1) * self._size)
-        items = [self._mixture.item(k) for k in numbers]
-        return make_batch(items, self._tokenizer, self._config)
+        known = len(self._mixture.bad)
+        try:
+            items = [self._mixture.item(k) for k in numbers]
+        except DataError as error:
+            return error
+        batch = make_batch(items, self._tokenizer, self._config)
+        return replace(batch, left_out=tuple(self._mixture.bad)[known:])
 
 
 def share_of_batches(
-    batches: MixtureBatches, first: int, count: int, *, process: int, processes: int, workers: int
-) -> DataLoader[FileBatch]:
+    batches: MixtureBatches,
+    first: int,
+    count: int,
+    *,
+    process: int,
+    processes: int,
+    workers: int,
+    left_out: set[tuple[str, int]],
+) -> Iterator[FileBatch]:
     """What one of several processes reads: its batches from its `first` to its `count`-th.
 
     The k-th of all batches goes to process k modulo `processes`.
+
+    Args:
+        left_out: gets data set and index of each bad sample that was met.
+
+    Raises:
+        DataError: see `Mixture.item`; raised by the iterator.
     """
-    return DataLoader(
+    loader = DataLoader(
         batches,
         batch_size=None,
         sampler=range(first * processes + process, count * processes, processes),
@@ -108,3 +138,11 @@ def share_of_batches(
         # Forked, they share the annotations, which can be gigabytes; they never touch a GPU.
         multiprocessing_context="fork" if workers else None,
     )
+    return map(partial(_checked, left_out=left_out), loader)
+
+
+def _checked(batch: FileBatch | DataError, left_out: set[tuple[str, int]]) -> FileBatch:
+    if isinstance(batch, DataError):
+        raise batch
+    left_out.update(batch.left_out)
+    return batch

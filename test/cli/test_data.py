@@ -76,6 +76,17 @@ def test_a_folder_without_data(tmp_path, capsys):
     assert "holds no known data set" in printed.err
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("sheet", "ends in .jpg or .jpeg or .png"), ("none/sheet.png", "make it first")],
+)
+def test_where_the_sheet_goes_is_checked_before_anything_is_read(tmp_path, capsys, name, said):
+    assert run("check", tmp_path / "nothing", "--sheet", tmp_path / name) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("lisa: error: --sheet: expected")
+    assert said in printed
+
+
 # --- record ---
 
 
@@ -207,6 +218,13 @@ def test_an_mcap_file_gives_the_same_names(bag):
     assert recorded(bag.parent / "kitchen") == []
     assert (bag / "train/kitchen_0001.json").is_file()
     assert (bag.parent / "look/overlay_1.jpg").is_file()
+
+
+def test_the_folder_one_is_in_is_a_bag(bag, monkeypatch):
+    monkeypatch.chdir(bag)
+    assert run("record", ".", bag.parent / "train", "--accept", "1") == 0
+    assert recorded(bag) == ["kitchen_0001.json"]
+    assert (bag.parent / "kitchen_review/overlay_1.jpg").is_file()
 
 
 def test_errors_are_one_sentence(tmp_path, capsys):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_miniatures import write_refcoco
 from PIL import Image
 
 from lisa_ros.cli.main import main
@@ -219,10 +220,44 @@ def test_bad_samples_are_named_counted_and_tried_again(tmp_path: Path, broken: P
     assert len(values["bad_samples"]) == 1
 
 
+def test_a_picture_that_went_bad_after_it_was_done_counts_as_it_was(
+    tmp_path: Path, broken: Path, caplog, capsys
+):
+    out = tmp_path / "out"
+    assert evaluate("own", out, data=broken) == 0
+    overall = report(out)["scores"]["overall"]
+    (broken / "a1.jpg").unlink()
+    assert evaluate("own", out, data=broken) == 0
+    assert "broken/a1.jpg counts as it was when done, but now: " in caplog.text
+    assert report(out)["scores"]["overall"] == overall
+    assert "cannot be read any more" in (out / "report.html").read_text()
+    capsys.readouterr()
+    assert evaluate("own", out, "--strict", data=broken) == 1
+    assert "a1.jpg beside it" in capsys.readouterr().err
+
+
 def test_strict_stops_at_a_bad_sample(tmp_path: Path, broken: Path, capsys):
     assert evaluate("own", tmp_path / "out", "--strict", data=broken) == 1
     assert "a2.jpg is corrupt or truncated" in capsys.readouterr().err
     assert len(lines(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "split_by", "split", "asked"),
+    [
+        ("refcoco", "unc", "testA", ["left"]),
+        ("refcoco+", "unc", "testB", ["right"]),
+        ("refcocog", "umd", "test", ["left", "right"]),
+    ],
+)
+def test_referring_expressions_are_scored(tmp_path: Path, name, split_by, split, asked):
+    write_refcoco(tmp_path, name, split_by)
+    out = tmp_path / "out"
+    assert evaluate(f"{name}/{split}", out, data=tmp_path) == 0
+    assert [r["instruction"] for line in lines(out) for r in line["results"]] == asked
+    values = report(out)
+    assert values["scores"]["overall"]["questions"] == len(asked)
+    assert values["published"]["columns"] == ["overall cIoU"]
 
 
 def test_grefcoco_scores_phrases_of_nothing(tmp_path: Path):

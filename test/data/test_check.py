@@ -80,6 +80,26 @@ def test_a_missing_split_of_reason_seg_is_named(tmp_path):
     assert "reason_seg/ReasonSeg/test" in find_data_sets(tmp_path)[1]
 
 
+@pytest.mark.parametrize("part", ["", "reason_seg/ReasonSeg"])
+def test_a_split_of_pictures_alone_is_named(tmp_path, part):
+    root = write_reason_seg(tmp_path)
+    (root / "test/bare.json").unlink()
+    shutil.copy(root / "test/bare.jpg", root / "contact_sheet.jpg")
+    reports, _ = check(tmp_path / part)
+    assert [name.rpartition("/")[2] for name in reports] == ["train", "val", "test"]
+    (problem,) = reports["reason_seg/ReasonSeg/test"].problems
+    assert "bare.jpg has no bare.json beside it" in problem
+
+
+def test_pictures_with_an_annotation_of_no_pixel_are_not_broken(tmp_path):
+    write_semantic(tmp_path)
+    path = tmp_path / "vlpart/pascal_part/train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = []
+    path.write_text(json.dumps(content))
+    assert not check(tmp_path)[0]["sem_seg/pascal_part"].problems
+
+
 def test_data_of_ones_own_beside_reason_seg_has_no_expected_count(tmp_path):
     root = write_reason_seg(tmp_path)
     shutil.copytree(root / "train", root.parent / "Kitchen/train")

@@ -31,13 +31,11 @@ class Made:
         self.count = count
         self.broken = broken
         self.mute = mute
-        self.reads = 0
 
     def __len__(self) -> int:
         return self.count
 
     def read(self, index: int, rng=None) -> Sample:
-        self.reads += 1
         value = rng.integers(1_000_000)
         if index in self.broken:
             raise BadSampleError(f"{self.name}/{index}.jpg is broken; mend it")
@@ -112,7 +110,19 @@ def test_bad_samples_are_counted_and_told_of_once(caplog):
     assert len(caplog.records) == 4
     assert "Left out sample" in caplog.text
     assert "d/0.jpg is broken" in caplog.text
-    assert data["reason_seg"][0].reads == 100 + 4  # and each is read once
+
+
+def test_a_sample_that_only_some_draws_break_comes_again_when_another_draw_is_good():
+    class Moody(Made):
+        def read(self, index: int, rng=None) -> Sample:
+            self.broken = (index,) if rng.random() < 0.5 else ()
+            return super().read(index, rng)
+
+    whole = Mixture({"sem_seg": [Moody("a", 3)]}, seed=0)
+    items = [facts(whole.item(k)) for k in range(60)]
+    assert len(whole.bad) == 3
+    resumed = Mixture({"sem_seg": [Moody("a", 3)]}, seed=0)
+    assert [facts(resumed.item(k)) for k in range(30, 60)] == items[30:]
 
 
 def test_the_rate_of_a_family_with_bad_samples_stays():

@@ -37,10 +37,6 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "kitchen"
 
 
-def edit(path: Path, **values) -> None:
-    write_json(path, {**json.loads(path.read_text()), **values})
-
-
 def shape(label: str, box, **values) -> dict:
     return {"label": label, "points": corners_of(box), **values}
 
@@ -169,6 +165,7 @@ def assert_bad(own: Path, *words: str) -> None:
         ({"text": "the cup"}, ("`text` must be a list", "the cup")),
         ({"text": []}, ("`text` must be a list",)),
         ({"text": ["the cup", " "]}, ("`text` number 2 is empty",)),
+        ({"text": ["the \ud83d cup"]}, ("`text` must be in UTF-8", r"the \ud83d cup")),
         ({"is_sentence": 1}, ("`is_sentence` must be true",)),
         ({"shapes": {}}, ("`shapes` must be a list",)),
         ({"shapes": [shape("cup", LEFT, shape_type="rectangle")]}, ("is a rectangle", "polygon")),
@@ -184,7 +181,8 @@ def assert_bad(own: Path, *words: str) -> None:
     ],
 )
 def test_bad_annotations_are_named(own, values, words):
-    edit(own / "x.json", **values)
+    content = {**json.loads((own / "x.json").read_text()), **values}
+    (own / "x.json").write_text(json.dumps(content))
     assert_bad(own, "x.json: ", *words)
 
 
@@ -254,6 +252,12 @@ def test_wrong_splits_are_named(folder, splits, words):
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere is missing.*train/"):
         open_reason_seg(tmp_path / "nowhere", "train")
+
+
+def test_files_of_macos_archives_are_no_samples(own):
+    for name in ("._x.png", "._x.json", "._y.jpg"):
+        (own / name).write_bytes(b"\0\5\26\7")
+    assert len(open_reason_seg(own, "")) == 1
 
 
 def test_two_pictures_of_one_name_are_refused(own):

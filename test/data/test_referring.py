@@ -186,6 +186,22 @@ def test_bad_mask_is_named(folder, segmentation, words):
     assert data.read(0).targets
 
 
+def test_a_picture_is_bad_whatever_is_drawn(folder):
+    edit_instances(folder, lambda values: values["annotations"][0].update(segmentation=None))
+    data = open_referring(folder, "refcoco", "train")
+    for seed in range(5):
+        with pytest.raises(BadSampleError, match="annotation 1 "):
+            data.read(0, np.random.default_rng(seed))
+
+
+def test_half_a_character_is_named(folder):
+    edit_refs(folder, lambda refs: refs[1]["sentences"][0].update(sent="the \ud83d cup"))
+    data = open_referring(folder, "refcoco", "train")
+    with pytest.raises(BadSampleError, match=r"000008\.jpg: .*'the \\ud83d cup'.* no UTF-8"):
+        data.read(1)
+    assert data.read(0).targets
+
+
 def test_missing_annotation_is_named(folder):
     edit_instances(folder, lambda values: values["annotations"].pop(2))
     with pytest.raises(BadSampleError, match=r"annotation 3 of COCO.* is missing"):

@@ -278,11 +278,9 @@ def test_parts_are_called_both_ways_half_of_the_time(tmp_path):
 @pytest.mark.parametrize(
     ("segmentation", "said"),
     [
-        ([], "covers no pixel"),
         (None, "neither polygons nor run lengths"),
         ([[1, 2, 3, 4]], "three points"),
         ([[1, 2, 3, 4, 5, None]], "three points"),
-        ([[100, 5, 119, 5, 110, 25]], "covers no pixel"),
         ({"size": [H, W + 1], "counts": [H * W]}, r"expected \[40, 60\]"),
         ({"size": [H, W], "counts": [5, 5]}, "do not sum to 2400"),
         ({"size": [H, W], "counts": "~~~~"}, "garbled"),
@@ -291,8 +289,42 @@ def test_parts_are_called_both_ways_half_of_the_time(tmp_path):
 def test_a_broken_segmentation_is_named(tmp_path, segmentation, said):
     write_paco_lvis(tmp_path)
     edit(tmp_path / PACO, lambda v: v["annotations"][2].update(segmentation=segmentation))
-    with pytest.raises(BadSampleError, match=rf"{PACO}: annotation 3 of 0+42\.jpg .*{said}"):
+    data = open_semantic(tmp_path, "paco_lvis")
+    for rng in (None, *map(np.random.default_rng, range(5))):  # whatever is drawn
+        with pytest.raises(BadSampleError, match=rf"{PACO}: annotation 3 of 0+42\.jpg .*{said}"):
+            data.read(0, rng)
+
+
+@pytest.mark.parametrize("segmentation", [[], [[100, 5, 119, 5, 110, 25]]])
+def test_an_annotation_of_no_pixel_is_left_out_and_told_once(tmp_path, caplog, segmentation):
+    write_paco_lvis(tmp_path)
+    edit(tmp_path / PACO, lambda v: v["annotations"][2].update(segmentation=segmentation))
+    data = open_semantic(tmp_path, "paco_lvis")
+    assert texts(data.read(0)) == ["mug", "mouse", "mouse left_button"]
+    assert len(data.read(0, np.random.default_rng(0)).targets) == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / PACO}: annotation 3 of 000000000042.jpg covers no pixel of the picture and "
+        "is left out"
+    ]
+
+
+def test_a_picture_without_any_marked_pixel_is_named(tmp_path):
+    write_paco_lvis(tmp_path)
+    edit(tmp_path / PACO, lambda v: [a.update(segmentation=[]) for a in v["annotations"]])
+    with pytest.raises(BadSampleError, match=r"no annotation of 000000000042\.jpg covers a pixel"):
         open_semantic(tmp_path, "paco_lvis").read(0)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"), [("images", {"height": 1}), ("categories", {"name": "x"})]
+)
+def test_ids_of_two_records_are_refused_and_equal_copies_count_once(tmp_path, part, change):
+    write_paco_lvis(tmp_path)
+    edit(tmp_path / PACO, lambda v: v[part].append(v[part][0]))
+    assert len(open_semantic(tmp_path, "paco_lvis")) == 1
+    edit(tmp_path / PACO, lambda v: v[part].append({**v[part][0], **change}))
+    with pytest.raises(DataError, match=r"lvis_v1_train\.json: two records have the id \d+"):
+        open_semantic(tmp_path, "paco_lvis")
 
 
 def test_a_polygon_a_little_outside_is_cut_off(tmp_path):

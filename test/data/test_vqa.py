@@ -106,6 +106,7 @@ def test_words_before_the_first_question_are_left_out():
         ([{"from": "system", "value": "a"}, *messages("a", "b")], "human, gpt"),
         (messages("<image>\n", "b"), "empty message"),
         (messages("a", "Sure, [SEG]."), r"\[SEG\]"),
+        (messages("a", "the \ud83d cup"), "no UTF-8"),
         (messages("a", 3), "no list of messages"),
         ("hello", "no list of messages"),
         (None, "no list of messages"),

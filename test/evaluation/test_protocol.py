@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from lisa_ros.data.samples import BadSampleError
 from lisa_ros.evaluation.cases import Case, EvaluationError, Picture
 from lisa_ros.evaluation.protocol import Protocol, ask, decode_mask, encode_mask
 from lisa_ros.evaluation.sources import open_source
-from lisa_ros.model.errors import InstructionError
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_batches_change_nothing(segmenter, val):
 def test_a_question_without_words_is_refused(segmenter, val):
     picture = val.read(0)
     empty = Picture("empty", picture.image, (Case((), " ", picture.cases[0].target),))
-    with pytest.raises(InstructionError, match="got nothing"):
+    with pytest.raises(BadSampleError, match=r"^empty: .*got nothing"):
         ask(segmenter, empty, Protocol("forced"), batch_size=1)
 
 

@@ -2,11 +2,14 @@
 
 import base64
 import io
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lisa_ros.data.samples import BadSampleError
 from lisa_ros.evaluation.cases import Case, EvaluationError, Picture
 from lisa_ros.evaluation.overlays import EXTRA, HIT, MISSED, draw_errors, jpeg_uri
 from lisa_ros.evaluation.protocol import encode_mask
@@ -73,6 +76,32 @@ def test_few_samples_are_shown_once(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert page.count("<img") == 5
     assert "Worst 3" in page
+
+
+def test_a_picture_that_is_gone_keeps_its_score_and_caption(tmp_path):
+    class Gone(Made):
+        def read(self, index: int) -> Picture:
+            if index == 1:
+                raise BadSampleError("1.jpg does not exist")
+            return super().read(index)
+
+    records = {k: Made(5).record(k) for k in range(5)}
+    scores = write_report(tmp_path, Gone(5), records, RUN, "m")
+    assert scores.masks.count == 5
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<img") == 4
+    assert page.count("cannot be read any more") == 1
+    assert page.count("<figcaption>") == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.html"}
+
+
+def test_names_that_are_no_utf_8_are_written(tmp_path):
+    source = Made(3)
+    records = {k: replace(source.record(k), picture=f"{k}\udcff.jpg") for k in range(3)}
+    write_report(tmp_path, source, records, RUN, "m")
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert values["worst"][0]["picture"] == "0\udcff.jpg"
+    assert r"0\udcff.jpg" in (tmp_path / "report.html").read_text()
 
 
 def test_a_report_of_nothing_says_why(tmp_path):

@@ -7,14 +7,26 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
-from data_miniatures import LEFT, annotation, write_json, write_photo, write_reason_seg
+from data_miniatures import (
+    LEFT,
+    annotation,
+    write_grefcoco,
+    write_json,
+    write_mix665k,
+    write_photo,
+    write_reason_seg,
+    write_refclef,
+    write_refcoco,
+)
 from golden_set import GoldenSet
+from semantic_miniature import write_semantic
 from small_training import write_start
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lisa_ros.cli.main import main
 from lisa_ros.data.dialogues import Dialogue
-from lisa_ros.data.mixture import Item
+from lisa_ros.data.families import PUBLISHED_SUB_SETS, open_family
+from lisa_ros.data.mixture import Item, Mixture
 from lisa_ros.data.samples import Sample
 from lisa_ros.evaluation.sources import open_source
 from lisa_ros.model import load
@@ -22,7 +34,7 @@ from lisa_ros.training import finetune, mixture_batches
 from lisa_ros.training.batch import training_losses
 from lisa_ros.training.config import ConfigError, TrainConfig, write_train_config
 from lisa_ros.training.finetune import Finetune, giou, start_of, train, trainable_model
-from lisa_ros.training.loop import Loop, NotFiniteError
+from lisa_ros.training.loop import Loop, LoopSettings, NotFiniteError
 from lisa_ros.training.losses import LossWeights
 from lisa_ros.training.merge import load_trained, merge, trained_weights
 from lisa_ros.training.mixture_batches import (
@@ -127,7 +139,9 @@ def test_quantised_weights_are_not_saved_and_a_training_of_them_goes_on(start, t
         model = first_loop._module.model
         batches = MixtureBatches(mixture, config.micro_batch, model.tokenizer, model.config)
         count = config.steps * config.accumulation
-        return share_of_batches(batches, first, count, process=0, processes=1, workers=0)
+        return share_of_batches(
+            batches, first, count, process=0, processes=1, workers=0, left_out=set()
+        )
 
     first_loop = loop()
     first_loop.run(share, "nf4")
@@ -166,10 +180,13 @@ def test_a_loss_that_is_not_finite_names_the_files(start, tmp_path, monkeypatch)
         train(replace(start, run=str(tmp_path / "run"), validation=None))
 
 
-def test_a_broken_picture_does_not_end_a_training(start, tmp_path, caplog):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_samples_do_not_end_a_training(start, tmp_path, caplog, capsys, workers):
     pictures = write_reason_seg(tmp_path)
     for name in ("train/short", "val/one"):
         (pictures / f"{name}.jpg").write_bytes(b"no picture")
+    write_photo(pictures / "val/two.jpg")
+    write_json(pictures / "val/two.json", annotation(["[SEG]"], {"cup": LEFT}))
     config = replace(
         start,
         run=str(tmp_path / "run"),
@@ -177,13 +194,19 @@ def test_a_broken_picture_does_not_end_a_training(start, tmp_path, caplog):
         families={"reason_seg": ["ReasonSeg|train"]},
         epochs=1,
         steps_per_epoch=1,
+        workers=workers,
     )
-    train(config)
-    assert "short.jpg" in caplog.text
-    assert "Left out of the validation" in caplog.text
+    said: list[str] = []
+    train(config, say=said.append)
+    assert "1 bad samples were left out; the warnings name them" in said
+    assert "Left out of the validation: " in caplog.text
+    assert "one.jpg is no picture" in caplog.text
+    assert "val/two.jpg: expected an instruction in words" in caplog.text
     path = tmp_path / "strict.yaml"
     write_train_config(replace(config, run=str(tmp_path / "strict")), path)
+    capsys.readouterr()
     assert main(["train", str(path), "--strict"]) == 1
+    assert capsys.readouterr().err.startswith(f"lisa: error: {pictures}/train/short.jpg is no")
 
 
 def test_errors_reach_the_user_in_words(start, tmp_path, capsys):
@@ -234,17 +257,61 @@ def test_processes_share_the_batches(start):
         def __init__(self) -> None:
             pass
 
-        def __getitem__(self, number: int) -> int:
-            return number
+        def __getitem__(self, number: int) -> FileBatch:
+            return FileBatch(number, ())
 
     def share(first: int, process: int, workers: int = 0) -> list[int]:
-        return list(
-            share_of_batches(Numbers(), first, 4, process=process, processes=3, workers=workers)
-        )
+        sharing = {"process": process, "processes": 3, "workers": workers, "left_out": set()}
+        return [made.batch for made in share_of_batches(Numbers(), first, 4, **sharing)]
 
     assert share(0, 0) + share(0, 1) + share(0, 2) == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
     assert share(2, 1) == [7, 10]
     assert share(2, 1, workers=1) == [7, 10]
+
+
+def test_a_family_of_bad_samples_ends_a_training_in_words(start, tmp_path, capsys):
+    pictures = write_reason_seg(tmp_path)
+    for path in pictures.glob("train/*.jpg"):
+        path.write_bytes(b"no picture")
+    config = replace(
+        start,
+        run=str(tmp_path / "run"),
+        data=str(tmp_path),
+        families={"reason_seg": ["ReasonSeg|train"]},
+        workers=1,
+    )
+    write_train_config(config, tmp_path / "train.yaml")
+    assert main(["train", str(tmp_path / "train.yaml")]) == 1
+    said = "lisa: error: 100 samples of the family reason_seg in a row could not be used"
+    assert said in capsys.readouterr().err
+
+
+def test_every_data_set_is_learned_from(start, tmp_path):
+    """One step with each that the other tests train without."""
+    data = tmp_path / "data"
+    write_semantic(data)
+    for name, split_by in (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")):
+        write_refcoco(data, name, split_by)
+    write_refclef(data)
+    write_grefcoco(data)
+    write_mix665k(data)
+    names = [
+        *(("sem_seg", name) for name in PUBLISHED_SUB_SETS["sem_seg"]),
+        *(("refer_seg", name) for name in (*PUBLISHED_SUB_SETS["refer_seg"], "grefcoco")),
+        ("vqa", "llava_v1_5_mix665k"),
+    ]
+    model = trainable_model(start_of(start), start, torch.device("cpu"))
+
+    def batch(family: str, name: str) -> FileBatch:
+        mixture = Mixture({family: open_family(data, family, [name])}, seed=0, strict=True)
+        return MixtureBatches(mixture, 1, model.tokenizer, model.config)[0]
+
+    loop = Loop(Finetune(model), tmp_path, LoopSettings(steps=len(names), warmup_steps=0))
+    loop.run(lambda first: iter([batch(*name) for name in names]))
+    board = EventAccumulator(str(tmp_path)).Reload()
+    ce, bce = ([event.value for event in board.Scalars(f"loss/{part}")] for part in ("ce", "bce"))
+    assert all(0 < value < math.inf for value in [*ce, *bce[:-1]])
+    assert bce[-1] == 0  # words alone
 
 
 def test_own_pictures_are_a_family_and_a_validation(start, tmp_path):

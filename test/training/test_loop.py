@@ -1,6 +1,7 @@
 """The training loop: what is repeated, what is resumed, what stops it."""
 
 import math
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
@@ -170,8 +171,27 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path):
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
     # The root's slope at 0 is infinite, and its value is not.
     loop = Loop(Weights(lambda w, batch: (w.fast - batch).sqrt()), tmp_path, LoopSettings(steps=5))
-    with pytest.raises(NotFiniteError, match=r"step 0: a gradient is inf.*batch is 1"):
+    with pytest.raises(NotFiniteError, match=r"step 0: a gradient is inf.*batches are 1"):
         loop.run(lambda start: iter([1, 1]))
+
+
+@dataclass(frozen=True)
+class Files:
+    value: int
+    paths: tuple[Path, ...]
+
+
+def test_all_files_of_a_step_are_named(tmp_path):
+    batches = [Files(k, tuple(Path(f"{k}{'x' * 300}{i}.jpg") for i in range(3))) for k in (0, 1)]
+    loss = Loop(Weights(lambda w, b: w.fast / b.value), tmp_path, LoopSettings(steps=1))
+    with pytest.raises(NotFiniteError) as caught:
+        loss.run(lambda start: iter(batches))
+    assert ", ".join(map(str, batches[0].paths)) in str(caught.value)
+    settings = LoopSettings(steps=1, accumulation=2)
+    gradient = Loop(Weights(lambda w, b: (w.fast - b.value).sqrt()), tmp_path, settings)
+    with pytest.raises(NotFiniteError) as caught:
+        gradient.run(lambda start: iter(batches))
+    assert all(str(path) in str(caught.value) for batch in batches for path in batch.paths)
 
 
 def test_frozen_weights_are_not_saved(tmp_path):

@@ -1,5 +1,6 @@
 """The configuration of a training: what is read, what is refused, and the example."""
 
+import math
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -58,9 +59,9 @@ def test_what_is_written_is_read_again(tmp_path):
 
 def test_numbers_as_people_write_them(tmp_path):
     path = tmp_path / "train.yaml"
-    path.write_text("model: m\nrun: r\nlearning_rate: 3e-4\nweight_decay: 1\nbetas: [0.8, 1]\n")
+    path.write_text("model: m\nrun: r\nlearning_rate: 3e-4\nweight_decay: 1\nbetas: [0.8, 0]\n")
     config = read_train_config(path)
-    assert (config.learning_rate, config.weight_decay, config.betas) == (3e-4, 1.0, (0.8, 1.0))
+    assert (config.learning_rate, config.weight_decay, config.betas) == (3e-4, 1.0, (0.8, 0.0))
     assert isinstance(config.weight_decay, float)
 
 
@@ -77,10 +78,13 @@ def test_numbers_as_people_write_them(tmp_path):
         ({"learning_rate": float("nan")}, "learning_rate: expected 0 or more, got nan"),
         ({"precision": "int8"}, "precision: expected one of bf16, fp32, nf4, got 'int8'"),
         ({"betas": [0.9]}, "betas: expected a list of 2 numbers, got a list"),
+        ({"betas": [0.9, 1.5]}, r"betas: expected two numbers from 0 to below 1, got \[0.9, 1.5\]"),
         ({"families": ["vqa"]}, "families: expected keys with values, got a list"),
         ({"families": {"vqa": "all"}}, "families.vqa: expected a list, got a text 'all'"),
         ({"families": {"vqa": [1]}}, r"families.vqa\[0\]: expected a text, got a whole number 1"),
         ({"rates": {"vqa": None}}, "rates.vqa: expected a number, got nothing"),
+        ({"rates": {"vqa": math.inf}}, "rates.vqa: expected a finite number from 0 on, got inf"),
+        ({"rates": {"vqa": -1}}, "rates.vqa: expected a finite number from 0 on, got -1"),
         ({"lora_dropout": 5}, "lora_dropout: expected a share from 0 to 1, got 5"),
         ({"sam": 3}, "sam: expected a text, got a whole number 3"),
         ({"run": None}, "run: expected a text, got nothing"),
