@@ -18,6 +18,9 @@ out.
     lost rightly        of the frames without the object, how many said LOST (or found nothing)
     lost wrongly        of the frames with it, how many did
     asked               questions that follow mode asked, share of all frames
+    IoU over time       mean IoU of each frame after the first, null where no object was in view
+
+The 80 frames of a sequence are one period of the camera: it swings or pans there and back once.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ KINDS = ("class", "synonym", "colour", "need")  # of questions: what does not de
 class Tally:
     """What one way of answering gave, over all frames."""
 
-    ious: list[float] = field(default_factory=list)
+    ious: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))  # by frame
     in_view: int = 0
     out_of_view: int = 0
     wrong_object: int = 0
@@ -71,8 +74,8 @@ class Tally:
     lost_wrongly: int = 0
     milliseconds: list[float] = field(default_factory=list)
 
-    def add(self, item: SegmentedObject | None, ids: np.ndarray, target: int) -> None:
-        """One frame."""
+    def add(self, frame: int, item: SegmentedObject | None, ids: np.ndarray, target: int) -> None:
+        """The frame of this index."""
         true = ids == target
         visible = int(true.sum()) >= MIN_PIXELS
         self.in_view += visible
@@ -83,24 +86,31 @@ class Tally:
         if visible:
             mask = np.zeros_like(true) if item is None else item.mask
             both, either = overlap(mask, true.astype(np.uint8))
-            self.ious.append(both / either)
+            self.ious[frame].append(both / either)
         if item is not None:
             under = np.bincount(ids[item.mask], minlength=256)
             other = np.delete(under, [0, target])
             self.wrong_object += bool(other.max() > under[target])
 
-    def as_dict(self) -> dict[str, Any]:
-        """Means and shares."""
+    def as_dict(self, length: int) -> dict[str, Any]:
+        """Means and shares of sequences of so many frames."""
         frames = self.in_view + self.out_of_view
+        ious = [iou for of_frame in self.ious.values() for iou in of_frame]
+        over_time = [_mean(self.ious[k]) if k in self.ious else None for k in range(1, length + 1)]
         return {
             "in_view": self.in_view,
             "out_of_view": self.out_of_view,
-            "iou": round(float(np.mean(self.ious)), 4),
+            "iou": _mean(ious),
             "wrong_object": round(self.wrong_object / frames, 4),
             "lost_rightly": round(self.lost_rightly / max(1, self.out_of_view), 4),
             "lost_wrongly": round(self.lost_wrongly / max(1, self.in_view), 4),
             "milliseconds": percentiles(self.milliseconds),
+            "iou_over_time": over_time,
         }
+
+
+def _mean(values: list[float]) -> float:
+    return round(float(np.mean(values)), 4)
 
 
 class SwingingCamera:
@@ -181,11 +191,11 @@ def run_sequence(
         segmenter.set_image(frame.rgb)
         step = follower.step(ask_now, k / RATE)
         between = time.perf_counter()
-        tallies["follow"].add(step.object, frame.ids, target)
+        tallies["follow"].add(k, step.object, frame.ids, target)
         count = asked
         again = time.perf_counter()
         segmenter.set_image(frame.rgb)
-        tallies["ask again"].add(ask_now(), frame.ids, target)
+        tallies["ask again"].add(k, ask_now(), frame.ids, target)
         tallies["ask again"].milliseconds.append((time.perf_counter() - again) * 1e3)
         tallies["follow"].milliseconds.append((between - started) * 1e3)
         asked = count
@@ -222,7 +232,7 @@ def run_kind(segmenter: Segmenter, kind: str, options: argparse.Namespace) -> di
     }
     if asked:
         result["asked"] = round(sum(asked) / (len(asked) * options.frames), 4)
-        result |= {name: tally.as_dict() for name, tally in tallies.items()}
+        result |= {name: tally.as_dict(options.frames) for name, tally in tallies.items()}
         result["iou_ratio"] = round(result["follow"]["iou"] / result["ask again"]["iou"], 4)
     return result
 
@@ -232,7 +242,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
     parser.add_argument("--sequences", type=int, default=20, metavar="N", help="of each kind")
-    parser.add_argument("--frames", type=int, default=40, metavar="N")
+    parser.add_argument("--frames", type=int, default=80, metavar="N")
     parser.add_argument("--swing", type=float, default=50.0, metavar="DEG", help="to either side")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()

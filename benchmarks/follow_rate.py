@@ -1,7 +1,7 @@
 """How often and how late follow mode gives a mask on a running robot: camera, node and listener.
 
     source .venv/bin/activate && source install/setup.bash
-    python benchmarks/follow_rate.py --json follow-rate.json
+    OMP_NUM_THREADS=1 python benchmarks/follow_rate.py --json follow-rate.json
 
 The simulated camera swings and publishes picture, depth and camera_info at `--rate`; the perception
 node follows what the question means.  Its masks are counted, with and without 3D, and their delay

@@ -9,11 +9,12 @@ from transformers import LlamaForCausalLM
 
 from lisa_ros.model.cache import KVCache
 from lisa_ros.model.cuda_graphs import GraphedFunction
+from lisa_ros.model.errors import UsageError
 from lisa_ros.model.lisa import Lisa, Sequences
 
 # Graphs are captured for rounded lengths, so that a few serve all questions.
 _CAPACITY_STEP = 256
-_PROMPT_STEP = 64
+PROMPT_STEP = 64
 
 
 class Decoder(Protocol):
@@ -30,7 +31,7 @@ class Decoder(Protocol):
 
 def make_decoder(model: Lisa) -> Decoder:
     """The fastest decoder that runs where the model is."""
-    if model.device.type == "cuda" and model.use_cuda_graphs:
+    if model.has_cuda_graphs:
         return GraphDecoder(model)
     return EagerDecoder(model.language_model)
 
@@ -74,7 +75,11 @@ class EagerDecoder:
 
 
 class GraphDecoder:
-    """Replays captured CUDA graphs, kept by the model for all its questions."""
+    """Replays captured CUDA graphs, kept by the model for all its questions.
+
+    Their buffers hold one answer at a time: the next `prefill`, of any decoder of the model, ends
+    this one's.
+    """
 
     def __init__(self, model: Lisa) -> None:
         self._model = model
@@ -82,20 +87,36 @@ class GraphDecoder:
     def prefill(self, sequences: Sequences, budget: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Decoder`."""
         batch, length = sequences.embeddings.shape[:2]
-        context = self._model.config.context_length
-        capacity = min(_round_up(length + budget, _CAPACITY_STEP), _round_up(context, 8))
-        graphs = self._model.decoder_graphs
-        key = (batch, capacity)
-        if key not in graphs:
-            # One size at a time: each holds a key/value cache of its own.
-            graphs.clear()
-            graphs[key] = _Graphs(self._model.language_model, batch, capacity)
-        self._graphs = graphs[key]
+        self._graphs = self._graphs_for(batch, length + budget)
+        self._graphs.owner = self
         return self._graphs.prefill(sequences)
 
     def step(self, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Decoder`."""
+        """See `Decoder`.
+
+        Raises:
+            UsageError: another answer has taken the buffers.
+        """
+        if self._graphs.owner is not self:
+            raise UsageError(
+                "expected one answer of a model at a time on CUDA, got a second one before this "
+                "one had ended; read each stream to its end before the next question, or set "
+                "model.use_cuda_graphs = False"
+            )
         return self._graphs.step(token_ids)
+
+    def _graphs_for(self, batch: int, positions: int) -> _Graphs:
+        """The graphs for so many rows, captured anew only where they lack room."""
+        kept: dict[int, _Graphs] = self._model.decoder_graphs
+        graphs = kept.get(batch)
+        if graphs is None or graphs.capacity < positions:
+            # Each holds keys and values: beside the one for single questions there is one more.
+            for size in [size for size in kept if size > 1 or size == batch]:
+                del kept[size]
+            context = self._model.config.context_length
+            capacity = min(_round_up(positions, _CAPACITY_STEP), _round_up(context, 8))
+            graphs = kept[batch] = _Graphs(self._model.language_model, batch, capacity)
+        return graphs
 
 
 class _Graphs:
@@ -103,8 +124,9 @@ class _Graphs:
 
     def __init__(self, language_model: LlamaForCausalLM, batch: int, capacity: int) -> None:
         device = language_model.model.norm.weight.device
+        self.capacity = capacity
+        self.owner: GraphDecoder | None = None  # whose answer the buffers hold
         self._language_model = language_model
-        self._capacity = capacity
         self._slot = torch.zeros(1, dtype=torch.int64, device=device)
         self._positions = torch.zeros(batch, 1, dtype=torch.int64, device=device)
         self._mask = torch.zeros(batch, 1, 1, capacity, dtype=torch.bool, device=device)
@@ -119,7 +141,7 @@ class _Graphs:
         if sequences.attention_mask is None:
             # Behind the prompt stands padding that nothing attends to: it comes later, and its
             # slots are overwritten before the mask opens them.
-            padded = min(_round_up(length, _PROMPT_STEP), self._capacity)
+            padded = min(_round_up(length, PROMPT_STEP), self.capacity)
             embeddings = torch.nn.functional.pad(sequences.embeddings, (0, 0, 0, padded - length))
             last = torch.full((1,), length - 1, device=device)
             hidden, logits = self._prefill(embeddings, last)
@@ -143,7 +165,8 @@ class _Graphs:
         hidden, logits = self._step(token_ids, self._positions)
         self._slot += 1
         self._positions += 1
-        return hidden, logits
+        # So that another answer, which ends this one, leaves the last state as it was.
+        return hidden.clone(), logits.clone()
 
     def _run_prefill(
         self, embeddings: torch.Tensor, last: torch.Tensor

@@ -126,6 +126,7 @@ def generate(
 
     Raises:
         InstructionError: a prompt leaves no room for an answer.
+        UsageError: on CUDA, another answer was begun before this one had ended.
     """
     sampling = sampling or Sampling()
     timer = timer or StageTimer(model.device)

@@ -123,7 +123,7 @@ class Lisa(nn.Module):
         self._encoder_graph = GraphedFunction(lambda x: (self.visual_model.image_encoder(x),))
         self._clip_graph = GraphedFunction(lambda x: (self._project_clip(x),))
         self._mask_graph = GraphedFunction(self.visual_model.decode)
-        self.decoder_graphs: dict[tuple[int, int], Any] = {}  # (batch, capacity) -> graphs
+        self.decoder_graphs: dict[int, Any] = {}  # batch size -> graphs
 
     @property
     def device(self) -> torch.device:
@@ -134,6 +134,11 @@ class Lisa(nn.Module):
     def dtype(self) -> torch.dtype:
         """The precision of everything that is not quantised."""
         return self.language_model.model.norm.weight.dtype
+
+    @property
+    def has_cuda_graphs(self) -> bool:
+        """Whether answers run as captured CUDA graphs."""
+        return self.use_cuda_graphs and self.device.type == "cuda"
 
     @torch.inference_mode()
     def encode_image(self, image: np.ndarray) -> ImageFeatures:
@@ -153,8 +158,8 @@ class Lisa(nn.Module):
         with timer.stage("preprocess"):
             sam_pixels, geometry = sam_input(image, config.sam.image_size, self.device)
             sam_pixels = sam_pixels[None].to(self.dtype)
-            # Now, not with the first question: the caller may use the array again until then.
-            clip_pixels = clip_input(image, config.clip_preprocessing, config.clip_view)[None]
+            # The caller may use the array again before the first question.
+            image = image.copy()
         sam_ready = None
         if self.device.type == "cuda":
             sam_embedding, sam_ready = self._encode_on_sam_stream(sam_pixels, timer)
@@ -165,8 +170,10 @@ class Lisa(nn.Module):
 
         @torch.inference_mode()
         def encode_clip() -> torch.Tensor:
+            with timer.stage("preprocess"):
+                pixels = clip_input(image, config.clip_preprocessing, config.clip_view)[None]
             with timer.stage("clip"):
-                return self.encode_clip(clip_pixels.to(self.device, self.dtype))
+                return self.encode_clip(pixels.to(self.device, self.dtype))
 
         return ImageFeatures(encode_clip, sam_embedding, geometry, view, timer, sam_ready)
 

@@ -49,7 +49,7 @@ def final_message(
     answer = outcome.answer
     if answer is not None:
         message.explanation = answer.explanation
-        message.objects = object_messages(answer.objects, message.header)
+        message.objects = object_messages(question, answer.objects, message.header)
         message.language_view = _region(answer.language_view)
         if outcome.lifted is not None:
             header = geometry_header(outcome)
@@ -69,7 +69,7 @@ def provisional_message(
     message = _message(question, progress.frame, segmenter)
     message.status = AnswerMessage.PENDING
     message.explanation = clean_explanation(progress.text)
-    message.objects = object_messages(progress.objects, message.header)
+    message.objects = object_messages(question, progress.objects, message.header)
     message.language_view = _region(progress.language_view)
     message.context_kept = progress.context_kept
     if progress.objects:
@@ -78,9 +78,14 @@ def provisional_message(
     return message
 
 
-def object_messages(objects: Sequence[SegmentedObject], header: Header) -> list[ObjectMessage]:
-    """Objects without geometry."""
-    return [_object_message(i + 1, item, header) for i, item in enumerate(objects)]
+def object_messages(
+    question: Question, objects: Sequence[SegmentedObject], header: Header
+) -> list[ObjectMessage]:
+    """A question's objects so far, without geometry; those that were there before are reused."""
+    made: list[ObjectMessage] = question.messages
+    for item in objects[len(made) :]:
+        made.append(_object_message(len(made) + 1, item, header))
+    return made[: len(objects)]
 
 
 def geometry_header(outcome: Outcome) -> Header:

@@ -124,10 +124,9 @@ class Answerer:
             context_kept=conversation is not None,
         )
 
-    def image_size(self, frame: Frame) -> tuple[int, int] | None:
-        """(height, width) of a frame's image, if it is the one that was decoded last."""
-        height, width = self._rgb.shape[:2]
-        return (height, width) if self._is_encoded(frame) else None
+    def rgb(self, frame: Frame) -> np.ndarray | None:
+        """A frame's image, uint8 (H, W, 3), if it is the one that was decoded last."""
+        return self._rgb if self._is_encoded(frame) else None
 
     def forget_image(self) -> None:
         """Let go of the image's features, which are not to be trusted after an error."""

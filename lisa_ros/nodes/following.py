@@ -53,16 +53,29 @@ class Following:
         answerer, self.frame = self._answerer, frame
         seconds: dict[str, float] = {}
         lift = answerer.locate(question, frame, settings)
-        failure = answerer.encode(frame, seconds)
-        if failure is not None:
-            return failure
+        end = answerer.encode(frame, seconds) or self._find(question, frame, settings, seconds)
+        if end.answer is not None:
+            end = answerer.finish(question, frame, end.answer, lift, seconds)
+        seconds["total"] = question.age
+        return replace(end, seconds=seconds)
+
+    def _find(
+        self,
+        question: Question,
+        frame: Frame,
+        settings: AnswerSettings,
+        seconds: dict[str, float],
+    ) -> Outcome:
+        """Where the object is in the frame that is encoded, without its 3D."""
         answers: list[Answer] = []
 
         def ask() -> SegmentedObject | None:
-            answers.append(answerer.ask(question, frame, (), settings, seconds))
+            answers.append(self._answerer.ask(question, frame, (), settings, seconds))
             return _first_object(answers[-1])
 
         step = self._follower.step(ask, time.monotonic())
+        times = self._answerer.segmenter.take_image_times()
+        seconds.update({name: ms / 1000 for name, ms in times.items()})
         end = early_end(question, frame) if answers else None
         if end is not None:
             return end
@@ -75,9 +88,7 @@ class Following:
                 self._answer, objects=(step.object,), text="", explanation="", answer_ids=()
             )
         answer = replace(answer, status=Status.FOUND, message="")
-        end = answerer.finish(question, frame, answer, lift, seconds)
-        seconds["total"] = question.age
-        return replace(end, seconds=seconds)
+        return Outcome(Status.FOUND, frame=frame, answer=answer)
 
 
 def _first_object(answer: Answer) -> SegmentedObject | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import traceback
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from rclpy.callback_groups import CallbackGroup
@@ -20,10 +20,10 @@ from lisa_ros.msg import ModelInfo
 from lisa_ros.nodes.answer_messages import geometry_header, mask_image
 from lisa_ros.nodes.detections import detection_types, detections_2d, detections_3d
 from lisa_ros.nodes.geometry_messages import object_cloud, scene_message
-from lisa_ros.nodes.image_conversion import array_to_image, array_to_png, image_to_rgb
+from lisa_ros.nodes.image_conversion import array_to_image, array_to_png
 from lisa_ros.nodes.markers import marker_array, marker_type
 from lisa_ros.nodes.questions import Outcome
-from lisa_ros.perception import Status
+from lisa_ros.perception import SegmentedObject, Status
 from lisa_ros.perception.overlay import draw_overlay
 
 # Reliable, and only the last: an answer must arrive, an old one helps nobody.
@@ -96,8 +96,13 @@ class Outputs:
         """Say which model answers, to late joiners as well."""
         self._model_info.publish(message)
 
-    def publish_answer(self, message: AnswerMessage) -> None:
-        """A provisional or final answer."""
+    @property
+    def has_listener(self) -> bool:
+        """Whether somebody subscribes to the answers."""
+        return self._answer.get_subscription_count() > 0
+
+    def publish_provisional(self, message: AnswerMessage) -> None:
+        """What is known of an answer so far."""
         self._answer.publish(message)
 
     def publish_final(self, message: AnswerMessage, outcome: Outcome) -> None:
@@ -107,8 +112,8 @@ class Outputs:
         """
         try:
             if outcome.status in _ABOUT_THE_IMAGE and outcome.frame is not None:
-                self._publish_images(outcome.frame.image, outcome)
-                self._publish_3d(outcome, message.instruction)
+                self._publish_images(message, outcome)
+                self._publish_3d(message, outcome)
                 self._publish_detections(outcome, message.instruction)
             if outcome.answer is not None and outcome.answer.explanation:
                 self._explanation.publish(String(data=outcome.answer.explanation))
@@ -120,31 +125,35 @@ class Outputs:
         finally:
             self._answer.publish(message)
 
-    def publish_early_mask(self, image: Any, mask: np.ndarray) -> None:
-        """A provisional mask, on the mask topics."""
-        self._publish_mask(image, mask)
+    def publish_early_mask(
+        self, message: AnswerMessage, objects: Sequence[SegmentedObject]
+    ) -> None:
+        """The objects of a provisional answer, on the mask topics."""
+        self._publish_mask(message, objects)
 
-    def _publish_images(self, image: Any, outcome: Outcome) -> None:
-        answer = outcome.answer
-        mask = None if answer is None else answer.mask
-        self._publish_mask(image, np.zeros(outcome.image_size, bool) if mask is None else mask)
+    def _publish_images(self, message: AnswerMessage, outcome: Outcome) -> None:
+        header, answer = message.header, outcome.answer
+        self._publish_mask(message, () if answer is None else answer.objects)
         if self._label_image.get_subscription_count():
             labels = None if answer is None else answer.label_image()
             if labels is None:
                 labels = np.zeros(outcome.image_size, np.uint16)
-            self._label_image.publish(array_to_image(labels, "mono16", image.header))
-        if answer is not None and self._overlay.get_subscription_count():
-            overlay = draw_overlay(image_to_rgb(image), answer)
-            self._overlay.publish(array_to_image(overlay, "rgb8", image.header))
+            self._label_image.publish(array_to_image(labels, "mono16", header))
+        if outcome.rgb is not None and self._overlay.get_subscription_count():
+            # Without an answer the plain image, so that no old overlay stays.
+            overlay = outcome.rgb if answer is None else draw_overlay(outcome.rgb, answer)
+            self._overlay.publish(array_to_image(overlay, "rgb8", header))
 
-    def _publish_3d(self, outcome: Outcome, instruction: str) -> None:
+    def _publish_3d(self, message: AnswerMessage, outcome: Outcome) -> None:
         """Clouds and markers; empty ones where there is no geometry, so that no old one stays."""
         header, lifted = geometry_header(outcome), outcome.lifted
         objects = () if lifted is None else lifted.objects
         if self._object_cloud.get_subscription_count():
-            self._object_cloud.publish(object_cloud(objects, header))
+            is_made = len(objects) == 1 and message.objects[0].has_geometry
+            cloud = message.objects[0].cloud if is_made else object_cloud(objects, header)
+            self._object_cloud.publish(cloud)
         if self._markers is not None and self._markers.get_subscription_count():
-            self._markers.publish(marker_array(objects, instruction, header))
+            self._markers.publish(marker_array(objects, message.instruction, header))
         scene = None if lifted is None else lifted.scene
         if scene is not None and self._scene_cloud.get_subscription_count():
             self._scene_cloud.publish(scene_message(scene(), header))
@@ -161,9 +170,21 @@ class Outputs:
             header = geometry_header(outcome)
             self._detections_3d.publish(detections_3d(pairs, instruction, header))
 
-    def _publish_mask(self, image: Any, mask: np.ndarray) -> None:
+    def _publish_mask(self, message: AnswerMessage, objects: Sequence[SegmentedObject]) -> None:
+        """The union of the masks; that of a single object is in the message already."""
         if self._mask.get_subscription_count():
-            self._mask.publish(mask_image(mask, image.header))
+            if len(objects) == 1:
+                mask = message.objects[0].mask
+            else:
+                mask = mask_image(_union(message, objects), message.header)
+            self._mask.publish(mask)
         if self._mask_png.get_subscription_count():
-            pixels = mask.view(np.uint8) * np.uint8(255)
-            self._mask_png.publish(array_to_png(pixels, image.header))
+            pixels = _union(message, objects).view(np.uint8) * np.uint8(255)
+            self._mask_png.publish(array_to_png(pixels, message.header))
+
+
+def _union(message: AnswerMessage, objects: Sequence[SegmentedObject]) -> np.ndarray:
+    union = np.zeros((message.image_height, message.image_width), bool)
+    for item in objects:
+        union |= item.mask
+    return union

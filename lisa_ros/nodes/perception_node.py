@@ -13,7 +13,6 @@ import threading
 import time
 import traceback
 
-import numpy as np
 import rclpy
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
@@ -46,7 +45,7 @@ from lisa_ros.nodes.parameters import NodeParameters
 from lisa_ros.nodes.questions import Outcome, Progress, Question, QuestionDesk, Source
 from lisa_ros.nodes.subscriptions import CameraSubscriptions
 from lisa_ros.nodes.transforms import Transforms
-from lisa_ros.nodes.worker import Worker
+from lisa_ros.nodes.worker import Worker, leave_a_core
 from lisa_ros.perception import Segmenter, Status
 from lisa_ros.srv import Ask as AskService
 
@@ -165,6 +164,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             sam_config=self._settings["sam_config"] or None,
             conversation=self._settings["conversation"] or None,
         )
+        if segmenter.model.device.type == "cpu":
+            leave_a_core()
         segmenter.warm_up(self._settings["max_new_tokens"])
         return segmenter
 
@@ -333,6 +334,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             return None
         question = self._question(Source.FOLLOW, followed.instruction)
         question.template = followed.template
+        question.require_3d = followed.require_3d
         return question
 
     # --- answers out ---
@@ -341,11 +343,13 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         """A new object goes out at once, as a provisional answer."""
         if not progress.is_new_object or progress.frame is None:
             return
+        is_early = self._settings["publish"] == "early"
+        if not (is_early or self._outputs.has_listener):
+            return
         message = provisional_message(question, progress, self._worker.segmenter)
-        self._outputs.publish_answer(message)
-        if self._settings["publish"] == "early":
-            masks = [item.mask for item in progress.objects]
-            self._outputs.publish_early_mask(progress.frame.image, np.logical_or.reduce(masks))
+        self._outputs.publish_provisional(message)
+        if is_early:
+            self._outputs.publish_early_mask(message, progress.objects)
 
     def _on_action_progress(
         self, goal: ServerGoalHandle, question: Question, progress: Progress
@@ -360,7 +364,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         )
         if progress.is_new_object and progress.frame is not None:
             header = progress.frame.image.header
-            feedback.objects = object_messages(progress.objects, header)[-1:]
+            feedback.objects = object_messages(question, progress.objects, header)[-1:]
         goal.publish_feedback(feedback)  # type: ignore[arg-type]  # rclpy's annotation is wrong
 
     def _end(self, question: Question, outcome: Outcome) -> AnswerMessage:

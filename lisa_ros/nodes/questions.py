@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lisa_ros.nodes.frames import Frame
 from lisa_ros.perception import Answer, SegmentedObject, Status
@@ -64,7 +66,7 @@ class Outcome:
         lifted: its 3D; None where there is neither depth nor a wish for it.
         seconds: time of each stage, and `total` and `first_mask` since the question arrived.
         context_kept: answered on the pinned frame of an earlier question.
-        image_size: (height, width) of the frame's image; zeros if it was not decoded.
+        rgb: uint8 (H, W, 3), the frame's image; None if it was not decoded.
     """
 
     status: Status
@@ -74,7 +76,12 @@ class Outcome:
     lifted: Lifted | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     context_kept: bool = False
-    image_size: tuple[int, int] = (0, 0)
+    rgb: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the frame's image; zeros if it was not decoded."""
+        return (0, 0) if self.rgb is None else (self.rgb.shape[0], self.rgb.shape[1])
 
 
 @dataclass(eq=False)
@@ -88,6 +95,7 @@ class Question:
         timeout: seconds from arrival to the end; None for no limit.
         on_progress: called on the worker's thread.
         on_end: called exactly once, on the thread that ends the question.
+        messages: of its objects so far, kept by whoever makes them; each is made once.
     """
 
     id: int
@@ -102,6 +110,7 @@ class Question:
     on_progress: Callable[[Question, Progress], None] = lambda question, progress: None
     on_end: Callable[[Question, Outcome], object] = lambda question, outcome: None
     asked_at: float = field(default_factory=time.monotonic)
+    messages: list[Any] = field(default_factory=list)
     _stopped: Outcome | None = None
     _is_ending: bool = False
     _ended: threading.Event = field(default_factory=threading.Event)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import queue
 import threading
 import time
@@ -31,6 +32,16 @@ if TYPE_CHECKING:  # it needs Open3D, which a worker without 3D does not
 
 _POLL = 0.02  # seconds between looks for work while idle
 _LOG = logging.getLogger(__name__)
+
+
+def leave_a_core() -> None:
+    """Let a model on the CPU leave one core to the camera's topics and the other nodes.
+
+    OMP_NUM_THREADS, where it is set, counts instead; threads are never more than before.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - 1)))
 
 
 class Worker:
@@ -215,7 +226,6 @@ class Worker:
 
     def _end(self, question: Question, outcome: Outcome) -> None:
         if outcome.frame is not None and self._answerer is not None:
-            size = self._answerer.image_size(outcome.frame)
-            outcome = replace(outcome, image_size=size or outcome.image_size)
+            outcome = replace(outcome, rgb=self._answerer.rgb(outcome.frame))
         self._desk.done(question)
         question.end(outcome)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from lisa_ros.model.conversation import (
     clean_explanation,
     conversation_pieces,
 )
-from lisa_ros.model.errors import OutOfMemoryError, UsageError
+from lisa_ros.model.decoder import PROMPT_STEP
+from lisa_ros.model.errors import InstructionError, OutOfMemoryError, UsageError
 from lisa_ros.model.generation import (
     EndEvent,
     EndReason,
@@ -44,6 +45,8 @@ from lisa_ros.model.precision import Precision, required_bytes
 from lisa_ros.model.preprocessing import upscale_masks
 from lisa_ros.model.timing import StageTimer
 from lisa_ros.perception.answer import Answer, Scores, SegmentedObject, Status
+
+_PROMPT_STEPS = 3  # lengths of a prompt that are captured beforehand, `PROMPT_STEP` apart
 
 
 @dataclass(frozen=True)
@@ -119,15 +122,23 @@ class Segmenter:
     def warm_up(self, max_new_tokens: int = 512) -> None:
         """Capture the CUDA graphs for answers of this length, so that no question waits for it.
 
-        Does nothing on the CPU, where nothing is captured.
+        Those for the prompt are captured for questions of up to about 130 tokens.  Does nothing on
+        the CPU, where nothing is captured.
         """
-        if self.model.device.type != "cuda":
+        if not self.model.has_cuda_graphs:
             return
         self.set_image(np.zeros((720, 1280, 3), np.uint8))
-        tokens = itertools.count()
-        self.answer("warm up", max_new_tokens=max_new_tokens, cancelled=lambda: next(tokens) > 2)
-        self.answer("warm up", mask_only=True)
+        # The longest first: where it has room, so have the others.  An "a" is one token.
+        for steps in reversed(range(_PROMPT_STEPS)):
+            with suppress(InstructionError):  # the model's context may be shorter than that
+                self._say_little("a " * (1 + steps * PROMPT_STEP), max_new_tokens)
+        self.answer("a", mask_only=True)
         self.reset_image()
+
+    def _say_little(self, instruction: str, max_new_tokens: int) -> None:
+        """The first tokens of an answer that could be as long as `max_new_tokens`."""
+        tokens = itertools.count()
+        self.answer(instruction, max_new_tokens=max_new_tokens, cancelled=lambda: next(tokens) > 2)
 
     def set_image(self, image: np.ndarray) -> None:
         """Compute the features of the image that the next questions are about.
@@ -235,9 +246,12 @@ class Segmenter:
                 f"{embedding.dtype} of shape {embedding.shape}"
             )
         features = self._require_features()
+        timer = features.timer
         with torch.inference_mode(), self._out_of_memory_explained():
-            prompt = torch.from_numpy(embedding)[None].to(self.model.device, self.model.dtype)
-            masks, predicted_iou = self.model.decode_masks(features, prompt)
+            features.wait_for_sam()  # here, so that the encoder's time is not the decoder's too
+            with timer.stage("mask_decoder"):
+                prompt = torch.from_numpy(embedding)[None].to(self.model.device, self.model.dtype)
+                masks, predicted_iou = self.model.decode_masks(features, prompt)
             event = MaskEvent(
                 0,
                 prompt[0],
@@ -245,7 +259,22 @@ class Segmenter:
                 predicted_iou.new_zeros((), dtype=torch.float32),
                 predicted_iou[0].float(),
             )
-            return self._segmented_object(event, features)
+            with timer.stage("upscale"):
+                return self._segmented_object(event, features)
+
+    def take_image_times(self) -> dict[str, float]:
+        """Milliseconds by stage of encoding the image and of `decode` in it.
+
+        Told once: empty if an answer has told them in its `timings_ms`, or this method before.
+
+        Raises:
+            UsageError: no image is set.
+        """
+        features = self._require_features()
+        if self._uncharged_ms is None:
+            return {}
+        self._uncharged_ms = None
+        return features.timer.milliseconds()
 
     def pooled_features(self, item: SegmentedObject) -> np.ndarray:
         """Mean of SAM's image features under an object's mask: what it looks like, (C,) float32."""
@@ -453,7 +482,8 @@ class _Clock:
     def milliseconds(self) -> dict[str, float]:
         total = self._elapsed_ms()
         times = self._encoding.milliseconds() if self._encoding is not None else {}
-        times.update(self.timer.milliseconds())
+        for name, ms in self.timer.milliseconds().items():
+            times[name] = times.get(name, 0.0) + ms
         if self._first_mask_ms is not None:
             times["first_mask"] = self._first_mask_ms
         return {**times, "total": total}

@@ -34,6 +34,9 @@ def test_follow_finds_the_object_without_asking(ready):
         assert outcome.answer.objects == (ready.segmenter.followed,)
         assert outcome.answer.explanation == ""
         assert outcome.image_size == (HEIGHT, WIDTH)
+        assert outcome.seconds["sam_encoder"] == 0.003
+        assert outcome.seconds["mask_decoder"] == 0.002
+        assert "prefill" not in outcome.seconds
     assert len(ready.segmenter.asked) == 1
     assert len(ready.segmenter.images) == 4
 
@@ -71,6 +74,7 @@ def test_lost_and_found_again(ready):
     ready.segmenter.followed = ready.segmenter.object = found(size=0)
     outcome = next_followed(ready)
     assert outcome.status is Status.LOST
+    assert {"conversion", "sam_encoder", "prefill", "total"} <= set(outcome.seconds)
     assert outcome.message.startswith("there is no mask, and asking again did not find it")
     assert outcome.image_size == (HEIGHT, WIDTH)
     outcome = next_followed(ready)

@@ -398,6 +398,31 @@ def test_the_cameras_own_depth(robot, rgbd):
     assert len(points) > 50
 
 
+def test_following_requires_3d_where_its_goal_did(robot, rgbd, picture):
+    from robot import camera_info, depth_message, now, to_message
+
+    rgbd(np.zeros(SHAPE, np.float32))  # sees nothing, unlike the goal's own depth
+    stamp = now()
+    goal = robot.start(
+        CUP,
+        to_message(picture, stamp),
+        depth=depth_message(slope(), stamp),
+        camera_info=camera_info(SHAPE, (FX, FY, CX, CY), stamp),
+        require_3d=True,
+        follow=True,
+    )
+    answer, _ = goal.result()
+    assert status(answer) == "FOUND"
+
+    def followed() -> list:
+        answers = robot.received["answer"]
+        return [a for a in answers if a.source == a.SOURCE_FOLLOW and a.final]
+
+    assert wait_until(followed)
+    assert status(followed()[0]) == "NO_DEPTH"
+    robot.ask(CIRCLE, to_message(picture, now()))  # ends it
+
+
 def test_half_the_size_with_its_own_camera_info(robot, rgbd):
     rgbd(slope()[::2, ::2].copy(), own_info=True)
     answer = answered(robot, lambda a: status(a) == "FOUND", require_3d=True)

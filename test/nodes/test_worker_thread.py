@@ -5,12 +5,14 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from conftest import wait_until
 from worker_bench import image
 
 from lisa_ros.model.errors import OutOfMemoryError
 from lisa_ros.nodes.answering import AnswerSettings
 from lisa_ros.nodes.questions import Outcome, Question, Source
+from lisa_ros.nodes.worker import leave_a_core
 from lisa_ros.perception import (
     Status,
 )
@@ -190,3 +192,20 @@ def test_idle_is_called_only_while_active_and_unasked(ready):
     calls = ready.idle_calls
     time.sleep(0.1)
     assert ready.idle_calls == calls
+
+
+# --- cores ---
+
+
+@pytest.mark.parametrize(("cores", "threads", "left"), [(8, 8, 7), (8, 4, 4), (1, 1, 1)])
+def test_a_core_is_left_to_the_rest(monkeypatch, cores, threads, left):
+    chosen = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    leave_a_core()
+    assert chosen == [left]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # its user has chosen
+    leave_a_core()
+    assert chosen == [left]

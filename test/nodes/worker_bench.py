@@ -90,6 +90,9 @@ class FakeSegmenter:
     def decode(self, embedding: np.ndarray) -> SegmentedObject:
         return self.followed
 
+    def take_image_times(self) -> dict[str, float]:
+        return {"sam_encoder": 3.0, "mask_decoder": 2.0}
+
     def pooled_features(self, item: SegmentedObject) -> np.ndarray:
         return self.looks if item is self.followed else self.looks_found
 

@@ -7,12 +7,14 @@ import pytest
 import torch
 from golden_set import unpack_masks
 
+from lisa_ros.model import lisa
 from lisa_ros.model.errors import (
     ImageError,
     InstructionError,
     OutOfMemoryError,
     UsageError,
 )
+from lisa_ros.model.preprocessing import clip_input
 from lisa_ros.perception import (
     Finished,
     ObjectFound,
@@ -372,6 +374,37 @@ def test_embedding_decodes_in_the_same_image_to_the_same_object(about, cases):
         pooled = segmenter.pooled_features(item)
         assert pooled.shape == (256,)
         assert np.isfinite(pooled).all()
+
+
+def test_decoding_an_embedding_never_prepares_clips_input(first_golden, picture, monkeypatch):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return clip_input(*arguments)
+
+    monkeypatch.setattr(lisa, "clip_input", counted)
+    segmenter = Segmenter(first_golden.model, model_id="golden", precision="fp32")
+    segmenter.set_image(picture(60, 80))
+    segmenter.decode(np.ones(256, np.float32))
+    assert not calls
+    segmenter.answer("the cup", mask_only=True)
+    segmenter.answer("the dog", mask_only=True)
+    assert len(calls) == 1
+
+
+def test_times_of_an_image_are_told_once(first_golden, picture):
+    segmenter = Segmenter(first_golden.model, model_id="golden", precision="fp32")
+    segmenter.set_image(picture(60, 80))
+    segmenter.decode(np.ones(256, np.float32))
+    times = segmenter.take_image_times()
+    assert set(times) == {"preprocess", "sam_encoder", "mask_decoder", "upscale"}
+    assert min(times.values()) > 0
+    assert segmenter.take_image_times() == {}
+    segmenter.set_image(picture(60, 80))
+    segmenter.decode(np.ones(256, np.float32))
+    assert "sam_encoder" in segmenter.answer("the cup", mask_only=True).timings_ms
+    assert segmenter.take_image_times() == {}
 
 
 # --- misuse ------------------------------------------------------------------------------------

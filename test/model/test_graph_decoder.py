@@ -1,0 +1,133 @@
+"""The decoder of captured CUDA graphs, on the CPU: each capture is counted, and runs as it is.
+
+That graphs give the same numbers as their functions is for a GPU to show (test/gpu).
+"""
+
+import pytest
+import torch
+from test_generation import assert_same_answer, ids_of, masks_of, split
+
+from lisa_ros.model import decoder
+from lisa_ros.model.decoder import EagerDecoder, GraphDecoder
+from lisa_ros.model.errors import UsageError
+from lisa_ros.model.generation import force_masks, generate
+from lisa_ros.model.lisa import Lisa
+from lisa_ros.perception import Segmenter
+
+
+@pytest.fixture(scope="module")
+def features(first_golden):
+    return first_golden.features(1)
+
+
+@pytest.fixture(scope="module")
+def prompts(first_golden):
+    """Questions of unequal length about image 1."""
+    own = [c["instruction"] for c in first_golden.cases("generate") if c["image"] == 1]
+    return [first_golden.prompt_ids(words) for words in [*own, "Why?"]]
+
+
+@pytest.fixture(scope="module")
+def eager(first_golden, features, prompts):
+    """Each question's answer without graphs."""
+    assert isinstance(decoder.make_decoder(first_golden.model), EagerDecoder)
+    return [list(generate(first_golden.model, features, [p], max_new_tokens=64)) for p in prompts]
+
+
+@pytest.fixture
+def captures(monkeypatch):
+    """Names of the functions that would be captured, one for each shape of their inputs.
+
+    As those of a graph, a function's outputs lie where the call before put them.
+    """
+    captured = []
+
+    class PassThrough:
+        def __init__(self, function) -> None:
+            self._function = function
+            self._outputs = {}
+
+        def __call__(self, *inputs):
+            outputs = self._function(*inputs)
+            shapes = tuple(tensor.shape for tensor in inputs)
+            if shapes not in self._outputs:
+                captured.append(self._function.__name__.removeprefix("_run_"))
+            kept = self._outputs.setdefault(shapes, outputs)
+            for target, source in zip(kept, outputs, strict=True):
+                target.copy_(source)
+            return kept
+
+    monkeypatch.setattr(decoder, "GraphedFunction", PassThrough)
+    return captured
+
+
+@pytest.fixture
+def model(first_golden, captures, monkeypatch):
+    """The golden model, which believes that it has CUDA graphs."""
+    monkeypatch.setattr(Lisa, "has_cuda_graphs", True)
+    monkeypatch.setattr(first_golden.model, "decoder_graphs", {})
+    assert isinstance(decoder.make_decoder(first_golden.model), GraphDecoder)
+    return first_golden.model
+
+
+def test_graphs_give_the_tokens_of_the_eager_decoder(model, features, prompts, eager):
+    for _ in range(2):  # the second time in buffers that are not empty
+        for prompt, want in zip(prompts, eager, strict=True):
+            assert_same_answer(list(generate(model, features, [prompt], max_new_tokens=64)), want)
+
+
+def test_a_batch_gives_the_tokens_of_single_answers(model, features, prompts, eager):
+    batch = split(generate(model, features, prompts, max_new_tokens=64), len(prompts))
+    for got, want in zip(batch, eager, strict=True):
+        assert_same_answer(got, want)
+
+
+def test_what_warm_up_captures_serves_the_questions(model, captures, picture):
+    segmenter = Segmenter(model, model_id="golden", precision="fp32")
+    segmenter.warm_up(max_new_tokens=64)
+    assert sorted(captures) == ["prefill", "prefill", "prefill", "step"]
+    captures.clear()
+    segmenter.set_image(picture(60, 80))
+    segmenter.answer("the cup", max_new_tokens=64)
+    segmenter.answer("the cup", mask_only=True)
+    segmenter.answer("the cup " * 40, max_new_tokens=3)
+    assert captures == []
+
+
+def test_larger_graphs_serve_smaller_answers(model, features, prompts, captures):
+    [prompt] = prompts[:1]
+    for limit, count in ((400, 2), (3, 0), (64, 0)):
+        captures.clear()
+        next(generate(model, features, [prompt], max_new_tokens=limit))
+        list(generate(model, features, [prompt], max_new_tokens=3))
+        assert len(captures) == count
+    assert len(model.decoder_graphs) == 1
+
+
+def test_graphs_of_few_batch_sizes_are_kept(model, features, prompts):
+    for size in (1, 2, 3, 2):
+        list(force_masks(model, features, [prompts[0]] * size))
+        assert set(model.decoder_graphs) == {1, size}
+
+
+def test_a_second_stream_ends_the_first_one_with_words(model, features, prompts, eager):
+    first = generate(model, features, [prompts[0]], max_new_tokens=64)
+    next(first)
+    second = generate(model, features, [prompts[1]], max_new_tokens=64)
+    got = [next(second)]
+    with pytest.raises(UsageError, match="read each stream to its end"):
+        list(first)
+    got += second
+    assert ids_of(got) == ids_of(eager[1])
+
+
+def test_a_second_stream_leaves_the_firsts_last_mask_alone(model, features, prompts, eager):
+    row = next(i for i, events in enumerate(eager) if masks_of(events))
+    [want, *_] = masks_of(eager[row])
+    first = generate(model, features, [prompts[row]], max_new_tokens=64)
+    while next(first).token_id != model.tokenizer.seg_id:
+        pass
+    list(generate(model, features, [prompts[-1]], max_new_tokens=8))
+    got = next(first)
+    torch.testing.assert_close(got.embedding, want.embedding, atol=1e-4, rtol=0)
+    torch.testing.assert_close(got.seg_probability, want.seg_probability, atol=1e-4, rtol=0)
