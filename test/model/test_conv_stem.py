@@ -36,7 +36,11 @@ def test_published_models_have_none():
 def test_sizes_read_off_the_weights_are_those_that_made_them():
     config = embedded_config(EmbeddedSizes(conv_stem=(8, 16, 32))).sam
     shapes = {name: tuple(value.shape) for name, value in Sam(config).state_dict().items()}
-    known = {"conv_stem": (8, 16, 32), "decoder_num_heads": config.decoder_num_heads}
+    known = {
+        "conv_stem": (8, 16, 32),
+        "decoder_num_heads": config.decoder_num_heads,
+        "iou_sigmoid": True,
+    }
     assert SamConfig.from_shapes(shapes, **known) == config
 
 

@@ -5,7 +5,6 @@ ROS is imported by the fixtures alone, so that tests without them run where ther
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import random
@@ -14,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -61,20 +61,26 @@ class RosGraph:
 
     def __init__(self) -> None:
         import rclpy
-        from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+        from rclpy.exceptions import InvalidHandle
+        from rclpy.executors import MultiThreadedExecutor
 
         def spin() -> None:
-            try:
-                with contextlib.suppress(ExternalShutdownException):
-                    self.executor.spin()
-            except Exception as error:
-                # While it is shut down, rclpy's executor trips over its own guard condition.
-                self.error = None if self._is_closing else error
+            while not self._is_closing:
+                try:
+                    self.executor.spin_once(timeout_sec=0.1)
+                except Exception as error:
+                    # While it is shut down, rclpy's executor trips over its own guard condition.
+                    if self._is_closing:
+                        return
+                    traceback.print_exc()  # now, beside the test that may wait in vain
+                    # What a test destroys may still be waited for; others go on.
+                    if not isinstance(error, InvalidHandle):
+                        self.error = self.error or error
 
         self.context = rclpy.Context()
         self.context.init()
         self.executor = MultiThreadedExecutor(num_threads=4, context=self.context)
-        self.error: Exception | None = None  # what ended the executor
+        self.error: Exception | None = None  # the first of a callback
         self._is_closing = False
         self._nodes: list = []
         self._thread = threading.Thread(target=spin, name="executor", daemon=True)
