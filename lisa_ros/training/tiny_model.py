@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lisa_ros.evaluation.generated import Case, score_answers
 from lisa_ros.model.conversation import clean_explanation
+from lisa_ros.model.errors import CheckpointError
 from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.loading import load
 from lisa_ros.model.tokenizer import LisaTokenizer
@@ -147,7 +148,7 @@ def train(
     tokenizer = _vocabulary(recipe, model_folder)
     model = new_model(embedded_config(recipe.sizes), tokenizer, recipe.seed)
     if recipe.start is not None:
-        model.load_state_dict(load(recipe.start, device="cpu", precision="fp32").state_dict())
+        start_from(model, recipe.start)
     model.to(device)
 
     # On the CPU they would only take time from the training.
@@ -215,6 +216,26 @@ def train(
     for name in TEST_SETS:
         say(f"{name}: gIoU {card[name]['giou']}")
     return model_folder
+
+
+def start_from(model: Lisa, folder: str | Path) -> None:
+    """Take over the weights of an embedded model.
+
+    Raises:
+        CheckpointError: it is another in what no shape of a weight shows.
+    """
+    start = load(folder, device="cpu", precision="fp32")
+    wanted, got = (
+        f"patches of {c.clip.patch_size} and {c.sam.patch_size} pixels, iou_sigmoid "
+        f"{c.sam.iou_sigmoid}"
+        for c in (model.config, start.config)
+    )
+    if got != wanted:
+        raise CheckpointError(
+            f"{folder} is of other sizes than the recipe: expected {wanted}, got {got}; start from "
+            "a model of this recipe, or change EmbeddedSizes"
+        )
+    model.load_state_dict(start.state_dict())
 
 
 def _vocabulary(recipe: Recipe, folder: Path) -> LisaTokenizer:

@@ -1,16 +1,18 @@
 """The embedded model's recipe, in toy sizes: rendering, vocabulary, both stages, the checkpoint."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from small_recipe import small_recipe
+from small_recipe import SIZES, small_recipe
 
 from lisa_ros.evaluation.generated import Case, score_answers
 from lisa_ros.model.conversation import INSTRUCTION_TEMPLATES, SEG, Control
+from lisa_ros.model.errors import CheckpointError
 from lisa_ros.model.loading import load
 from lisa_ros.model.preprocessing import clip_input, sam_input
 from lisa_ros.model.tokenizer import LisaTokenizer
@@ -29,7 +31,7 @@ from lisa_ros.training.scene_batch import (
     vary,
 )
 from lisa_ros.training.scene_set import SceneSet, render_scenes
-from lisa_ros.training.tiny_model import TEST_SETS, scene_cases, train
+from lisa_ros.training.tiny_model import TEST_SETS, scene_cases, start_from, train
 
 pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
 
@@ -64,6 +66,21 @@ def test_the_card_scores_scenes_that_were_not_learned(trained):
     for name, (_, words) in TEST_SETS.items():
         questions = [q for e in SceneSet(trained / f"test-{name}") for q in e.questions]
         assert {q.held_out for q in questions} == {words}
+
+
+def test_a_start_of_other_sizes_is_refused(trained):
+    """A stride and a sigmoid show in no weight, and would be taken over in silence."""
+    start = load(trained / "model", device="cpu", precision="fp32")
+    for sizes in (replace(SIZES, clip_patch=24), SIZES):
+        config = embedded_config(sizes)
+        if sizes == SIZES:
+            config = replace(config, sam=replace(config.sam, iou_sigmoid=False))
+        with pytest.raises(CheckpointError, match="of other sizes than the recipe"):
+            start_from(new_model(config, start.tokenizer, 0), trained / "model")
+    model = new_model(start.config, start.tokenizer, 0)
+    start_from(model, trained / "model")
+    for name, weight in start.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight)
 
 
 def test_sets_differ_in_meshes_and_words_alone(trained):
