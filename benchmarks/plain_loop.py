@@ -54,7 +54,7 @@ class PlainLoop(Implementation):
             with timer.stage("clip"):
                 image_tokens = model.mm_projector(model.vision_tower(clip_pixels))
             with timer.stage("decode" if choices else "prefill"):
-                sequences = model.embed([ids], image_tokens, pad="right")
+                sequences = model.embed([ids], image_tokens)
                 hidden = model.language_model.model(
                     inputs_embeds=sequences.embeddings,
                     attention_mask=sequences.attention_mask,

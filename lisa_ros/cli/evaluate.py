@@ -89,7 +89,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="N",
         type=_positive,
         default=8,
-        help="questions about a picture that are asked at once (default: %(default)s)",
+        help="questions that are asked at once, about a picture or several (default: %(default)s)",
     )
     parser.add_argument(
         "--render",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -62,44 +63,96 @@ class Protocol:
         }
 
 
-def ask(
-    segmenter: Segmenter, picture: Picture, protocol: Protocol, *, batch_size: int
-) -> tuple[tuple[Result, ...], dict[str, float]]:
-    """Ask everything about a picture, `batch_size` questions at once.
+@dataclass(frozen=True)
+class Outcome:
+    """What a picture's questions gave.
 
-    Returns:
-        A result for each case, and milliseconds by stage: of the picture and all its answers.
+    Attributes:
+        picture: what was asked about.
+        results: one for each case.
+        milliseconds: by stage, of the picture and all its answers; of those asked together with
+            other pictures' their share.
+    """
+
+    picture: Picture
+    results: tuple[Result, ...]
+    milliseconds: dict[str, float]
+
+
+def ask(
+    segmenter: Segmenter, pictures: Sequence[Picture], protocol: Protocol, *, batch_size: int
+) -> list[Outcome]:
+    """Ask everything about pictures.
+
+    Args:
+        pictures: one, or several with at most `batch_size` questions together.
+        batch_size: questions that are asked at once.
 
     Raises:
-        BadSampleError: the picture or a question cannot be asked.
+        BadSampleError: a picture or a question cannot be asked; of one picture it is named.
     """
     try:
-        return _ask(segmenter, picture, protocol, batch_size)
+        if len(pictures) == 1:
+            return [_ask(segmenter, pictures[0], protocol, batch_size)]
+        return _ask_together(segmenter, pictures, protocol)
     except (ImageError, InstructionError) as error:
-        raise BadSampleError(f"{picture.name}: {error}") from error
+        raise BadSampleError(f"{pictures[0].name}: {error}") from error
 
 
-def _ask(
-    segmenter: Segmenter, picture: Picture, protocol: Protocol, batch_size: int
-) -> tuple[tuple[Result, ...], dict[str, float]]:
+def _ask(segmenter: Segmenter, picture: Picture, protocol: Protocol, batch_size: int) -> Outcome:
     segmenter.set_image(picture.image)
     results: list[Result] = []
     milliseconds: dict[str, float] = {}
     for start in range(0, len(picture.cases), batch_size):
         cases = picture.cases[start : start + batch_size]
-        answers = segmenter.answer_batch(
-            [protocol.question(case) for case in cases],
-            template="raw",  # the template is in the question already
-            mask_only=protocol.name == "forced",
-            max_new_tokens=protocol.max_new_tokens,
-        )
+        answers = _answers(segmenter, cases, None, protocol)
         results += [_result(case, answer) for case, answer in zip(cases, answers, strict=True)]
-        # A batch runs as one; the answer that ended last has all of its time.
-        times = max((answer.timings_ms for answer in answers), key=lambda times: times["total"])
-        for stage, took in times.items():
+        for stage, took in _times(answers).items():
             if stage != "first_mask" or start == 0:
                 milliseconds[stage] = milliseconds.get(stage, 0.0) + took
-    return tuple(results), milliseconds
+    return Outcome(picture, tuple(results), milliseconds)
+
+
+def _ask_together(
+    segmenter: Segmenter, pictures: Sequence[Picture], protocol: Protocol
+) -> list[Outcome]:
+    cases = [case for picture in pictures for case in picture.cases]
+    images = [picture.image for picture in pictures for _ in picture.cases]
+    answers = _answers(segmenter, cases, images, protocol)
+    times = _times(answers)
+    results = [_result(case, answer) for case, answer in zip(cases, answers, strict=True)]
+    outcomes, end = [], 0
+    for picture in pictures:
+        start, end = end, end + len(picture.cases)
+        share = (end - start) / len(cases)
+        outcomes.append(
+            Outcome(
+                picture,
+                tuple(results[start:end]),
+                {stage: took * share for stage, took in times.items() if stage != "first_mask"},
+            )
+        )
+    return outcomes
+
+
+def _answers(
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    images: Sequence[np.ndarray] | None,
+    protocol: Protocol,
+) -> list[Answer]:
+    return segmenter.answer_batch(
+        [protocol.question(case) for case in cases],
+        images=images,
+        template="raw",  # the template is in the question already
+        mask_only=protocol.name == "forced",
+        max_new_tokens=protocol.max_new_tokens,
+    )
+
+
+def _times(answers: Sequence[Answer]) -> dict[str, float]:
+    """Of a batch, which runs as one: those of the answer that ended last."""
+    return dict(max((answer.timings_ms for answer in answers), key=lambda times: times["total"]))
 
 
 def _result(case: Case, answer: Answer) -> Result:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from lisa_ros.data.samples import BadSampleError
-from lisa_ros.evaluation.cases import CaseSource, EvaluationError
-from lisa_ros.evaluation.protocol import Protocol, ask
+from lisa_ros.evaluation.cases import CaseSource, EvaluationError, Picture
+from lisa_ros.evaluation.protocol import Outcome, Protocol, ask
 from lisa_ros.evaluation.provenance import hardware, picture_hash
 from lisa_ros.evaluation.records import Record, RecordFolder
 from lisa_ros.perception import Segmenter
@@ -64,7 +64,7 @@ def evaluate(
     A picture that could not be done before is tried again.
 
     Args:
-        batch_size: questions about a picture that are asked at once.
+        batch_size: questions that are asked at once, about a picture or about several.
         strict: raise at a bad sample, instead of a record that says what is wrong with it.
 
     Raises:
@@ -72,28 +72,67 @@ def evaluate(
     """
     records = folder.read()
     device = hardware(segmenter.model.device)
+    todo = [
+        index
+        for index in folder.shard.indices(len(source))
+        if index not in records or records[index].error is not None
+    ]
+
     with folder.writer() as write:
-        for index in folder.shard.indices(len(source)):
-            if index in records and records[index].error is None:
-                continue
-            try:
-                record = _do(segmenter, source, protocol, index, batch_size, device)
-            except BadSampleError as error:
+        for index, done in ask_each(segmenter, source, todo, protocol, batch_size=batch_size):
+            if isinstance(done, BadSampleError):
                 if strict:
-                    raise
-                record = Record(index, error=str(error))
+                    raise done
+                record = Record(index, error=str(done))
+            else:
+                name, sha256 = done.picture.name, picture_hash(done.picture)
+                record = Record(index, name, sha256, done.results, done.milliseconds, device)
             write(record)
             yield record
 
 
-def _do(
+def ask_each(
     segmenter: Segmenter,
     source: CaseSource,
+    indices: Iterable[int],
     protocol: Protocol,
-    index: int,
+    *,
     batch_size: int,
-    device: str,
-) -> Record:
-    picture = source.read(index)
-    results, milliseconds = ask(segmenter, picture, protocol, batch_size=batch_size)
-    return Record(index, picture.name, picture_hash(picture), results, milliseconds, device)
+) -> Iterator[tuple[int, Outcome | BadSampleError]]:
+    """Ask everything about some of the pictures; yields each one's number and what it gave.
+
+    Pictures with at most `batch_size` questions together are asked about together.
+    """
+    batch: dict[int, Picture] = {}
+
+    def ask_waiting() -> Iterator[tuple[int, Outcome | BadSampleError]]:
+        if batch:
+            yield from _ask_batch(segmenter, batch, protocol, batch_size)
+            batch.clear()
+
+    for index in indices:
+        try:
+            picture = source.read(index)
+        except BadSampleError as error:
+            yield from ask_waiting()  # before it, to keep the order
+            yield index, error
+            continue
+        if len(picture.cases) + sum(len(other.cases) for other in batch.values()) > batch_size:
+            yield from ask_waiting()
+        batch[index] = picture
+    yield from ask_waiting()
+
+
+def _ask_batch(
+    segmenter: Segmenter, batch: Mapping[int, Picture], protocol: Protocol, batch_size: int
+) -> Iterator[tuple[int, Outcome | BadSampleError]]:
+    try:
+        outcomes = ask(segmenter, list(batch.values()), protocol, batch_size=batch_size)
+    except BadSampleError as error:
+        for index, picture in batch.items():
+            if len(batch) == 1:
+                yield index, error
+            else:  # which of them it is, shows alone
+                yield from _ask_batch(segmenter, {index: picture}, protocol, batch_size)
+        return
+    yield from zip(batch, outcomes, strict=True)

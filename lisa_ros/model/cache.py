@@ -1,4 +1,4 @@
-"""Keys and values of what the language model has read, in buffers of fixed size.
+"""Keys and values of what the language model has read, in a buffer of fixed size.
 
 transformers' own dynamic cache concatenates, which copies all of it for each token.
 """
@@ -8,77 +8,85 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from transformers import LlamaForCausalLM
 from transformers.cache_utils import Cache, DynamicLayer
 
 
-class _PreallocatedLayer(DynamicLayer):
-    """Keys and values of one decoder layer, written behind one another into their buffers."""
+def kv_buffer(language_model: LlamaForCausalLM, batch: int, capacity: int) -> torch.Tensor:
+    """Room for `capacity` positions: (layers, 2, batch, heads, capacity, head_dim), keys first."""
+    config = language_model.config
+    shape = (
+        config.num_hidden_layers,
+        2,
+        batch,
+        config.num_key_value_heads,
+        capacity,
+        config.head_dim,
+    )
+    # Zeros, since a masked NaN would still make a NaN.
+    return language_model.model.norm.weight.new_zeros(shape)
 
-    def __init__(self, capacity: int) -> None:
+
+class _Layer(DynamicLayer):
+    """Keys and values of one decoder layer, written behind one another."""
+
+    def __init__(self, buffer: torch.Tensor, length: int) -> None:
         super().__init__()
-        self.capacity = capacity
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        batch, heads, _, head_dim = key_states.shape
-        self.dtype, self.device = key_states.dtype, key_states.device
-        shape = (batch, heads, self.capacity, head_dim)
-        # Zeros, since a masked NaN would still make a NaN.
-        self.key_buffer = key_states.new_zeros(shape)
-        self.value_buffer = value_states.new_zeros(shape)
-        self.keys = self.key_buffer[:, :, :0]
-        self.values = self.value_buffer[:, :, :0]
+        self.dtype, self.device = buffer.dtype, buffer.device
+        self._buffer = buffer
+        self.keys, self.values = buffer[..., :length, :]
         self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        self.key_buffer[:, :, start:end] = key_states
-        self.value_buffer[:, :, start:end] = value_states
-        self.keys = self.key_buffer[:, :, :end]
-        self.values = self.value_buffer[:, :, :end]
-        return self.keys, self.values
+        self._buffer[0, :, :, start:end] = key_states
+        self._buffer[1, :, :, start:end] = value_states
+        self.keys, self.values = keys, values = self._buffer[..., :end, :]
+        return keys, values
 
 
-class _SlotLayer(_PreallocatedLayer):
+class _SlotLayer(DynamicLayer):
     """The same for a captured graph, in which no shape and no address may change.
 
-    A prompt is written from the start.  One more token is written into the slot that a tensor
-    names, and attention reads the whole buffer: the caller's mask says which slots count.
+    Keys and values are written into the slots that a tensor names, and attention reads the whole
+    buffer: the caller's mask says which slots count.
     """
 
-    def __init__(self, capacity: int, slot: torch.Tensor) -> None:
-        super().__init__(capacity)
-        self._slot = slot
+    def __init__(self, buffer: torch.Tensor, slots: torch.Tensor) -> None:
+        super().__init__()
+        self.dtype, self.device = buffer.dtype, buffer.device
+        self._buffer = buffer
+        self.keys, self.values = buffer
+        self._slots = slots
+        self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        length = key_states.shape[-2]
-        if length > 1:
-            self.key_buffer[:, :, :length] = key_states
-            self.value_buffer[:, :, :length] = value_states
-            return key_states, value_states
-        self.key_buffer.index_copy_(2, self._slot, key_states)
-        self.value_buffer.index_copy_(2, self._slot, value_states)
-        return self.key_buffer, self.value_buffer
+        keys, values = self._buffer
+        return (
+            keys.index_copy_(2, self._slots, key_states),
+            values.index_copy_(2, self._slots, value_states),
+        )
 
 
 class KVCache(Cache):
-    """Room for `capacity` positions in each of `num_layers` decoder layers.
+    """A `kv_buffer` as transformers' language models use it.
 
     Args:
-        slot: int64 (1,), where the next token goes, for use in a captured graph; without it
-            tokens are written behind one another.
+        length: positions that the buffer holds already; what is read goes behind them.
+        slots: int64 (T,), where the next T positions go instead, for use in a captured graph.
     """
 
-    def __init__(self, num_layers: int, capacity: int, slot: torch.Tensor | None = None) -> None:
-        def layer() -> _PreallocatedLayer:
-            return _PreallocatedLayer(capacity) if slot is None else _SlotLayer(capacity, slot)
-
-        super().__init__(layers=[layer() for _ in range(num_layers)])
+    def __init__(
+        self, buffer: torch.Tensor, *, length: int = 0, slots: torch.Tensor | None = None
+    ) -> None:
+        super().__init__(
+            layers=[
+                _Layer(layer, length) if slots is None else _SlotLayer(layer, slots)
+                for layer in buffer
+            ]
+        )

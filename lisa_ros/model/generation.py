@@ -1,4 +1,4 @@
-"""From questions about one image to a stream of events: tokens, masks, and the end.
+"""From questions about images to a stream of events: tokens, masks, and the end.
 
 Greedy decoding gives the tokens of the published `evaluate()`, which runs CLIP and the whole
 sequence again for each token; here the image is encoded once and keys and values are cached.
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from lisa_ros.model.conversation import SEG, Control
-from lisa_ros.model.decoder import make_decoder
+from lisa_ros.model.decoder import Prompt, make_decoder, prompt_length
 from lisa_ros.model.errors import InstructionError, UsageError
 from lisa_ros.model.lisa import ImageFeatures, Lisa
 from lisa_ros.model.timing import StageTimer
@@ -109,7 +109,7 @@ class TextStream:
 
 def generate(
     model: Lisa,
-    features: ImageFeatures,
+    features: ImageFeatures | Sequence[ImageFeatures],
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int = 512,
@@ -117,9 +117,10 @@ def generate(
     cancelled: Callable[[], bool] = lambda: False,
     timer: StageTimer | None = None,
 ) -> Iterator[Event]:
-    """Answer questions about one image in one batch.
+    """Answer questions about one image or several in one batch.
 
     Args:
+        features: of the image that all questions are about, or of each question's image.
         prompts: ids of each question, with the image as `IMAGE_TOKEN_INDEX`.
         max_new_tokens: most tokens of an answer; the context may end it earlier.
         cancelled: asked between tokens; once true, every open answer ends as `cancelled`.
@@ -130,13 +131,13 @@ def generate(
     """
     sampling = sampling or Sampling()
     timer = timer or StageTimer(model.device)
+    batch = _split(prompts, features)
+    budget = check_length(model, prompt_length(model, batch), max_new_tokens)
     with torch.inference_mode():
         choose = _chooser(model, sampling)
-        sequences = model.embed(prompts, features.image_tokens, pad="left")
-        budget = check_length(model, sequences.embeddings.shape[1], max_new_tokens)
         with timer.stage("prefill"):
             decoder = make_decoder(model)
-            hidden, logits = decoder.prefill(sequences, budget)
+            hidden, logits = decoder.prefill(batch, budget)
     streams = [TextStream(model) for _ in prompts]
     running = set(range(len(prompts)))
     for count in range(1, budget + 1):
@@ -149,7 +150,7 @@ def generate(
             token_id = token_ids[row]
             yield TokenEvent(row, token_id, streams[row].push(token_id))
             if token_id == model.tokenizer.seg_id:
-                yield _segment(model, features, row, hidden[row], logits[row], timer)
+                yield _segment(model, batch[row].image, row, hidden[row], logits[row], timer)
             if token_id == model.tokenizer.eos_id:
                 running.discard(row)
                 yield EndEvent(row, "end_of_text")
@@ -167,28 +168,39 @@ def generate(
 
 def force_masks(
     model: Lisa,
-    features: ImageFeatures,
+    features: ImageFeatures | Sequence[ImageFeatures],
     prompts: Sequence[Sequence[int]],
     *,
     timer: StageTimer | None = None,
 ) -> Iterator[Event]:
     """Put the answer "[SEG]." into the model's mouth: one prefill, one mask for each question.
 
-    This is the published evaluation protocol.  The model gives no words.
+    This is the published evaluation protocol.  The model gives no words.  See `generate` for the
+    arguments and errors.
     """
     timer = timer or StageTimer(model.device)
+    batch = _split(prompts, features)
+    check_length(model, prompt_length(model, batch), 1)
     with torch.inference_mode(), timer.stage("prefill"):
-        sequences = model.embed(prompts, features.image_tokens, pad="left")
-        check_length(model, sequences.embeddings.shape[1], 1)
-        hidden, logits = make_decoder(model).prefill(sequences, 0)
+        hidden, logits = make_decoder(model).prefill(batch, 0)
     answer = model.tokenizer.encode([Control(SEG), "."], add_bos=False)
     for row in range(len(prompts)):
         stream = TextStream(model)
         for token_id in answer:
             yield TokenEvent(row, token_id, stream.push(token_id))
             if token_id == model.tokenizer.seg_id:
-                yield _segment(model, features, row, hidden[row], logits[row], timer)
+                yield _segment(model, batch[row].image, row, hidden[row], logits[row], timer)
         yield EndEvent(row, "forced")
+
+
+def _split(
+    prompts: Sequence[Sequence[int]], features: ImageFeatures | Sequence[ImageFeatures]
+) -> list[Prompt]:
+    images = [features] * len(prompts) if isinstance(features, ImageFeatures) else features
+    with torch.inference_mode():
+        for image in images:
+            _ = image.image_tokens  # now, since CLIP's time is not the prompt's
+    return [Prompt.split(ids, image) for ids, image in zip(prompts, images, strict=True)]
 
 
 def check_length(model: Lisa, prompt_length: int, max_new_tokens: int) -> int:

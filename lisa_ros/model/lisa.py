@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,27 @@ from lisa_ros.model.timing import StageTimer
 from lisa_ros.model.tokenizer import IMAGE_TOKEN_INDEX, LisaTokenizer
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What the language model keeps of the words before an image and of the image.
+
+    Attributes:
+        ids: up to and with the image.
+        keys_values: (layers, 2, heads, P, head_dim), keys first; P = len(ids) - 1 +
+            num_image_tokens.
+        mask: (1, P) bool, or None where every position counts.
+    """
+
+    ids: tuple[int, ...]
+    keys_values: torch.Tensor
+    mask: torch.Tensor | None
+
+    @property
+    def length(self) -> int:
+        """P, its positions."""
+        return self.keys_values.shape[3]
+
+
 @dataclass
 class ImageFeatures:
     """All that the network needs of one image; computed once, used for every question about it.
@@ -41,6 +62,8 @@ class ImageFeatures:
         geometry: how SAM's square lies on the image.
         language_view: box (x0, y0, x1, y1) of the image that the language model sees.
         timer: times of the stages that made the features.
+        sam_ready: on CUDA, tells that `sam_embedding` is there.
+        beginning: of the prompts about the image, once a decoder has read it.
     """
 
     encode_clip: Callable[[], torch.Tensor]
@@ -49,6 +72,7 @@ class ImageFeatures:
     language_view: tuple[int, int, int, int]
     timer: StageTimer
     sam_ready: torch.cuda.Event | None = None
+    beginning: Beginning | None = None
 
     @cached_property
     def image_tokens(self) -> torch.Tensor:
@@ -206,49 +230,39 @@ class Lisa(nn.Module):
     def _project_clip(self, pixel_values: torch.Tensor) -> torch.Tensor:
         return self.mm_projector(self.vision_tower(pixel_values))
 
-    def embed(
-        self,
-        prompts: Sequence[Sequence[int]],
-        image_tokens: torch.Tensor,
-        *,
-        pad: Literal["left", "right"],
-    ) -> Sequences:
-        """Put the image features in the place of the image in each prompt, and pad.
+    def embed(self, prompts: Sequence[Sequence[int]], image_tokens: torch.Tensor) -> Sequences:
+        """Put the image features in the place of the image in each prompt, and pad behind.
 
         Args:
             prompts: ids, each with exactly one `IMAGE_TOKEN_INDEX`.
             image_tokens: (1 or B, num_image_tokens, hidden).
-            pad: `left` for generation, where the last positions must be aligned.
         """
         count = image_tokens.shape[1]
         length = max(map(len, prompts)) + count - 1
         ids = np.zeros((len(prompts), length), np.int64)
         is_image = np.zeros_like(ids, dtype=bool)
         mask = np.zeros_like(is_image)
-        position_ids = np.zeros_like(ids) + np.arange(length)
         for row, prompt in enumerate(prompts):
             words, at = np.asarray(prompt), list(prompt).index(IMAGE_TOKEN_INDEX)
             end = len(prompt) + count - 1
-            start = length - end if pad == "left" else 0
-            end += start
-            ids[row, start : start + at] = words[:at]
-            ids[row, start + at + count : end] = words[at + 1 :]
-            is_image[row, start + at : start + at + count] = True
+            ids[row, :at] = words[:at]
+            ids[row, at + count : end] = words[at + 1 :]
+            is_image[row, at : at + count] = True
             # Published quirk: <unk> is also the padding id, so attention passes over it; and the
             # mask of the ids is shifted behind count - 1 ones instead of being opened at the image.
-            mask[row, start : start + count - 1] = True
-            mask[row, start + count - 1 : end] = words != self.tokenizer.unk_id
-            position_ids[row] -= start
-        embeddings = self.language_model.model.embed_tokens(self._put(ids))  # (B, T, hidden)
+            mask[row, : count - 1] = True
+            mask[row, count - 1 : end] = words != self.tokenizer.unk_id
+        embeddings = self.language_model.model.embed_tokens(self.put(ids))  # (B, T, hidden)
         image_tokens = image_tokens.to(embeddings.dtype).expand(len(prompts), -1, -1)
-        embeddings = embeddings.masked_scatter(self._put(is_image)[..., None], image_tokens)
+        embeddings = embeddings.masked_scatter(self.put(is_image)[..., None], image_tokens)
         return Sequences(
             embeddings,
-            None if mask.all() else self._put(mask),
-            self._put(position_ids.clip(min=0)),
+            None if mask.all() else self.put(mask),
+            torch.arange(length, device=self.device).expand(len(prompts), -1),
         )
 
-    def _put(self, array: np.ndarray) -> torch.Tensor:
+    def put(self, array: np.ndarray) -> torch.Tensor:
+        """An array on the model's device."""
         return torch.from_numpy(array).to(self.device)
 
     def forward(
@@ -266,7 +280,7 @@ class Lisa(nn.Module):
                 conversation that it belongs to, 1, 2, ..., and 0 for the beginning that they
                 share, up to the image.  The results are those of reading each by itself.
         """
-        sequences = self.embed(conversations, image_tokens, pad="right")
+        sequences = self.embed(conversations, image_tokens)
         if branches is not None:
             sequences = self._branch(sequences, branches, image_tokens.shape[1])
         hidden = self.language_model.model(
@@ -282,8 +296,8 @@ class Lisa(nn.Module):
             for ids in conversations
         ]
         counts = [len(positions) for positions in at]
-        rows = self._put(np.repeat(np.arange(len(at)), counts))
-        columns = self._put(np.array([j for positions in at for j in positions], np.int64))
+        rows = self.put(np.repeat(np.arange(len(at)), counts))
+        columns = self.put(np.array([j for positions in at for j in positions], np.int64))
         seg_embeddings = self.seg_embedding(hidden[rows, columns]).split(counts)
         return LisaOutput(hidden, list(seg_embeddings), self.language_model.lm_head)
 
@@ -304,11 +318,11 @@ class Lisa(nn.Module):
                 (at,) = np.nonzero(branch[row] == k)
                 position_ids[row, at] = shared + np.arange(len(at))
         of_key, of_query = branch[:, None, :], branch[:, :, None]
-        mask = self._put(np.tril((of_key == of_query) | (of_key == 0)))
+        mask = self.put(np.tril((of_key == of_query) | (of_key == 0)))
         if sequences.attention_mask is not None:
             # Padding looks at padding, since attention to nothing would be NaN.
-            mask = mask & (sequences.attention_mask[:, None, :] | self._put(of_query == -1))
-        return Sequences(sequences.embeddings, mask[:, None], self._put(position_ids))
+            mask = mask & (sequences.attention_mask[:, None, :] | self.put(of_query == -1))
+        return Sequences(sequences.embeddings, mask[:, None], self.put(position_ids))
 
     def seg_embedding(self, states: torch.Tensor) -> torch.Tensor:
         """States (n, hidden) that predict `[SEG]` to prompts (n, out_dim) for SAM."""

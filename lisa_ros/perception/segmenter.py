@@ -149,10 +149,14 @@ class Segmenter:
         Raises:
             ImageError: the image is not of that form.
         """
+        self._features, self._uncharged_ms = self._encode(image)
+
+    def _encode(self, image: np.ndarray) -> tuple[ImageFeatures, float]:
+        """The features of an image, and the milliseconds that they took."""
         started = time.perf_counter()
         with self._out_of_memory_explained():
-            self._features = self.model.encode_image(image)
-        self._uncharged_ms = 1000 * (time.perf_counter() - started)
+            features = self.model.encode_image(image)
+        return features, 1000 * (time.perf_counter() - started)
 
     @property
     def language_view(self) -> tuple[int, int, int, int]:
@@ -225,8 +229,9 @@ class Segmenter:
         """
         # Not a generator itself, so that a wrong call fails here and not at the first event.
         features = self._require_features()
-        questions = [self._question(instruction, template, history, max_new_tokens)]
-        events = self._run(features, questions, max_new_tokens, mask_only, sampling, cancelled)
+        question = self._question(instruction, features, template, history, max_new_tokens)
+        clock = self._clock_of_set_image(features)
+        events = self._run([question], clock, max_new_tokens, mask_only, sampling, cancelled)
         return (event for _, event in events)
 
     def decode(self, embedding: np.ndarray) -> SegmentedObject:
@@ -290,19 +295,49 @@ class Segmenter:
         self,
         instructions: Sequence[str],
         *,
+        images: Sequence[np.ndarray] | None = None,
         template: str | None = None,
         max_new_tokens: int = 512,
         mask_only: bool = False,
         sampling: Sampling | None = None,
     ) -> list[Answer]:
-        """Several independent questions about the image in one batched pass."""
+        """Several independent questions in one batched pass.
+
+        Args:
+            images: what each of them is about; by default all are about the image that is set,
+                which stays.  An array that is given several times is encoded once.
+
+        Raises:
+            UsageError: no question, no image, or not as many images as questions.
+            ImageError: an image is not of the form that `set_image` takes.
+            InstructionError: as for `stream`.
+        """
         if not instructions:
             raise UsageError("answer_batch: expected at least one instruction, got none")
-        features = self._require_features()
-        questions = [self._question(words, template, (), max_new_tokens) for words in instructions]
+        if images is None:
+            features = self._require_features()
+            features_of_each = [features] * len(instructions)
+            clock = self._clock_of_set_image(features)
+        else:
+            if len(images) != len(instructions):
+                raise UsageError(
+                    f"answer_batch: expected an image for each of {len(instructions)} "
+                    f"instructions, got {len(images)}"
+                )
+            encoded = {id(image): self._encode(image) for image in images}
+            features_of_each = [encoded[id(image)][0] for image in images]
+            clock = _Clock(
+                [features.timer for features, _ in encoded.values()],
+                sum(ms for _, ms in encoded.values()),
+                self.model.device,
+            )
+        questions = [
+            self._question(words, features, template, (), max_new_tokens)
+            for words, features in zip(instructions, features_of_each, strict=True)
+        ]
         answers: dict[int, Answer] = {}
         for row, event in self._run(
-            features, questions, max_new_tokens, mask_only, sampling, lambda: False
+            questions, clock, max_new_tokens, mask_only, sampling, lambda: False
         ):
             if isinstance(event, Finished):
                 answers[row] = event.answer
@@ -313,9 +348,16 @@ class Segmenter:
             raise UsageError("no image is set; call set_image(image) before asking")
         return self._features
 
+    def _clock_of_set_image(self, features: ImageFeatures) -> _Clock:
+        """The clock of a run about it; the first also pays for the image's features."""
+        uncharged_ms, self._uncharged_ms = self._uncharged_ms, None
+        encoding = [] if uncharged_ms is None else [features.timer]
+        return _Clock(encoding, uncharged_ms or 0.0, self.model.device)
+
     def _question(
         self,
         instruction: str,
+        features: ImageFeatures,
         template: str | None,
         history: Sequence[Turn],
         max_new_tokens: int,
@@ -330,19 +372,18 @@ class Segmenter:
         prompt_ids = self.model.tokenizer.encode(pieces)
         length = len(prompt_ids) - 1 + config.num_image_tokens  # the image is one id
         check_length(self.model, length, max_new_tokens)
-        return _Question(instruction, words, prompt_ids)
+        return _Question(instruction, words, prompt_ids, features)
 
     def _run(
         self,
-        features: ImageFeatures,
         questions: list[_Question],
+        clock: _Clock,
         max_new_tokens: int,
         mask_only: bool,
         sampling: Sampling | None,
         cancelled: Callable[[], bool],
     ) -> Iterator[tuple[int, StreamEvent]]:
-        clock = _Clock(features, self._uncharged_ms, self.model.device)
-        self._uncharged_ms = None
+        features = [question.features for question in questions]
         prompts = [question.prompt_ids for question in questions]
         events: Iterator[Event]
         if mask_only:
@@ -366,19 +407,18 @@ class Segmenter:
                         yield event.row, Words(event.text)
                 elif isinstance(event, MaskEvent):
                     with clock.timer.stage("upscale"):
-                        item = self._segmented_object(event, features)
+                        item = self._segmented_object(event, question.features)
                     clock.mask_is_out()
                     question.objects.append(item)
                     yield event.row, ObjectFound(item)
                 else:
-                    answer = self._finish(question, event, features, clock.milliseconds())
+                    answer = self._finish(question, event, clock.milliseconds())
                     yield event.row, Finished(answer)
 
     def _finish(
         self,
         question: _Question,
         end: EndEvent,
-        features: ImageFeatures,
         timings_ms: dict[str, float],
     ) -> Answer:
         tokenizer = self.model.tokenizer
@@ -395,7 +435,7 @@ class Segmenter:
             objects=tuple(question.objects),
             prompt_ids=tuple(question.prompt_ids),
             answer_ids=tuple(question.answer_ids),
-            language_view=features.language_view,
+            language_view=question.features.language_view,
             timings_ms=timings_ms,
             model_id=self.model_id,
             precision=self.precision,
@@ -460,19 +500,25 @@ class _Question:
     instruction: str
     words: str
     prompt_ids: list[int]
+    features: ImageFeatures
     answer_ids: list[int] = field(default_factory=list)
     objects: list[SegmentedObject] = field(default_factory=list)
 
 
 class _Clock:
-    """Stage times of one run; the first about an image also pays for the image's features."""
+    """Stage times of one run.
+
+    Args:
+        encoding: timers of images whose features the run has to pay for.
+        encoding_ms: what these took until now.
+    """
 
     def __init__(
-        self, features: ImageFeatures, set_image_ms: float | None, device: torch.device
+        self, encoding: Sequence[StageTimer], encoding_ms: float, device: torch.device
     ) -> None:
         self.timer = StageTimer(device)
-        self._encoding = None if set_image_ms is None else features.timer
-        self._started = time.perf_counter() - (set_image_ms or 0.0) / 1000
+        self._encoding = encoding
+        self._started = time.perf_counter() - encoding_ms / 1000
         self._first_mask_ms: float | None = None
 
     def mask_is_out(self) -> None:
@@ -481,9 +527,10 @@ class _Clock:
 
     def milliseconds(self) -> dict[str, float]:
         total = self._elapsed_ms()
-        times = self._encoding.milliseconds() if self._encoding is not None else {}
-        for name, ms in self.timer.milliseconds().items():
-            times[name] = times.get(name, 0.0) + ms
+        times: dict[str, float] = {}
+        for timer in (*self._encoding, self.timer):
+            for name, ms in timer.milliseconds().items():
+                times[name] = times.get(name, 0.0) + ms
         if self._first_mask_ms is not None:
             times["first_mask"] = self._first_mask_ms
         return {**times, "total": total}

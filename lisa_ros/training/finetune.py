@@ -21,7 +21,8 @@ from lisa_ros.data.mixture import Mixture
 from lisa_ros.data.samples import BadSampleError, DataSet
 from lisa_ros.evaluation.cases import CaseSource
 from lisa_ros.evaluation.metrics import MaskMetrics
-from lisa_ros.evaluation.protocol import Protocol, ask
+from lisa_ros.evaluation.protocol import Protocol
+from lisa_ros.evaluation.run import ask_each
 from lisa_ros.evaluation.sources import open_source
 from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.loading import load_checkpoint
@@ -186,18 +187,16 @@ def giou(model: Lisa, source: CaseSource, precision: str, *, strict: bool = Fals
     accelerator = make_accelerator()
     segmenter = Segmenter(model, model_id="training", precision=precision)
     metrics = MaskMetrics()
-    for index in range(accelerator.process_index, len(source), accelerator.num_processes):
-        try:
-            picture = source.read(index)
-            with nullcontext() if precision == "fp32" else bf16_products(model.device.type):
-                results, _ = ask(segmenter, picture, Protocol("forced"), batch_size=8)
-        except BadSampleError as error:
-            if strict:
-                raise
-            logger.warning("Left out of the validation: %s", error)
-            continue
-        for result in results:
-            metrics.add_overlap(result.intersection, result.union)
+    own_part = range(accelerator.process_index, len(source), accelerator.num_processes)
+    with nullcontext() if precision == "fp32" else bf16_products(model.device.type):
+        for _, done in ask_each(segmenter, source, own_part, Protocol("forced"), batch_size=8):
+            if not isinstance(done, BadSampleError):
+                for result in done.results:
+                    metrics.add_overlap(result.intersection, result.union)
+            elif strict:
+                raise done
+            else:
+                logger.warning("Left out of the validation: %s", done)
     own = torch.tensor([metrics.iou_sum, metrics.count], dtype=torch.float64, device=model.device)
     iou_sum, count = accelerator.reduce(own, "sum").tolist()
     return MaskMetrics(iou_sum=iou_sum, count=int(count)).giou

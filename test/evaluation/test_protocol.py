@@ -5,7 +5,7 @@ import pytest
 
 from lisa_ros.data.samples import BadSampleError
 from lisa_ros.evaluation.cases import Case, EvaluationError, Picture
-from lisa_ros.evaluation.protocol import Protocol, ask, decode_mask, encode_mask
+from lisa_ros.evaluation.protocol import Outcome, Protocol, ask, decode_mask, encode_mask
 from lisa_ros.evaluation.sources import open_source
 
 
@@ -42,21 +42,41 @@ def test_batches_change_nothing(segmenter, val):
     cases = tuple(Case((), words, target) for words in ("the red cup", "Who sits?"))
     picture = Picture("many", picture.image, cases)
     protocol = Protocol("forced")
-    one_by_one, times = ask(segmenter, picture, protocol, batch_size=1)
-    together, _ = ask(segmenter, picture, protocol, batch_size=8)
-    assert [r.instruction for r in together] == [c.instruction for c in cases]
-    for a, b in zip(together, one_by_one, strict=True):
-        masks = [decode_mask(r.mask, target.shape) for r in (a, b)]
-        assert (masks[0] != masks[1]).mean() < 1e-3
+    [one_by_one] = ask(segmenter, [picture], protocol, batch_size=1)
+    [together] = ask(segmenter, [picture], protocol, batch_size=8)
+    assert [r.instruction for r in together.results] == [c.instruction for c in cases]
+    _same_masks(together, one_by_one)
+    times = one_by_one.milliseconds
     assert times["total"] > 0
     assert times["first_mask"] < times["total"]
+
+
+@pytest.mark.parametrize("name", ["forced", "generate"])
+def test_pictures_are_asked_about_together_as_alone(segmenter, val, name):
+    pictures = [val.read(index) for index in range(len(val))]
+    assert len({picture.image.shape for picture in pictures}) > 1
+    protocol = Protocol(name, max_new_tokens=32)
+    together = ask(segmenter, pictures, protocol, batch_size=8)
+    alone = [ask(segmenter, [picture], protocol, batch_size=8)[0] for picture in pictures]
+    for a, b in zip(together, alone, strict=True):
+        assert a.picture is b.picture
+        _same_masks(a, b)
+    shares = [outcome.milliseconds["total"] for outcome in together]
+    assert shares == pytest.approx([sum(shares) / len(val)] * len(val))  # a question each
+
+
+def _same_masks(a: Outcome, b: Outcome) -> None:
+    for one, other in zip(a.results, b.results, strict=True):
+        size = a.picture.image.shape[:2]
+        assert (decode_mask(one.mask, size) != decode_mask(other.mask, size)).mean() < 1e-3
+        assert one.text == other.text
 
 
 def test_a_question_without_words_is_refused(segmenter, val):
     picture = val.read(0)
     empty = Picture("empty", picture.image, (Case((), " ", picture.cases[0].target),))
     with pytest.raises(BadSampleError, match=r"^empty: .*got nothing"):
-        ask(segmenter, empty, Protocol("forced"), batch_size=1)
+        ask(segmenter, [empty], Protocol("forced"), batch_size=1)
 
 
 def test_masks_survive_their_run_lengths():

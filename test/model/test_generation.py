@@ -4,6 +4,7 @@ import collections
 import gc
 import math
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -82,6 +83,20 @@ def test_batch_with_seg_in_each_row(model, first_golden, other_model, other_answ
         assert ids_of(got) == answer
         want = list(generate(other_model, features, [prompt], max_new_tokens=6))
         assert_same_answer(got, want)
+
+
+def test_batch_about_several_images_equals_single_ones(model, first_golden, prompts):
+    """Each question about its image: some read before, one asked about twice."""
+    images = [first_golden.features(k) for k in (0, 1)]
+    rows = [(prompts[0], images[0]), (prompts[1], images[1]), (prompts[2], images[0])]
+    want = [list(generate(model, image, [prompt], max_new_tokens=64)) for prompt, image in rows]
+    assert ids_of(want[0]) != ids_of(list(generate(model, images[1], [prompts[0]])))
+    images[1].beginning = None
+    batch = generate(
+        model, [image for _, image in rows], [prompt for prompt, _ in rows], max_new_tokens=64
+    )
+    for got, single in zip(split(batch, len(rows)), want, strict=True):
+        assert_same_answer(got, single)
 
 
 def test_batch_of_forced_masks_equals_single_ones(model, features, prompts):
@@ -274,8 +289,10 @@ def counted(module, shape_of):
         hook.remove()
 
 
-def test_each_position_is_read_once(model, features, prompts):
-    """The prompt with the image in one pass, then one position for each token but the last."""
+def test_each_position_is_read_once(model, prompts, first_golden):
+    """The beginning with the image, the question, then one position for each token but the last."""
+    features = replace(first_golden.features(1), beginning=None)
+    _ = features.image_tokens
     llama = model.language_model
     with (
         counted(llama.model, lambda a, k: k["inputs_embeds"].shape[1]) as read,
@@ -284,9 +301,16 @@ def test_each_position_is_read_once(model, features, prompts):
         counted(model.visual_model.image_encoder, lambda a, k: 1) as sam,
     ):
         tokens = ids_of(generate(model, features, [prompts[0]], max_new_tokens=64))
-    image = model.config.num_image_tokens
-    assert read == [len(prompts[0]) + image - 1, *[1] * (len(tokens) - 1)]
-    assert len(heads) == len(tokens)
+        again = ids_of(generate(model, features, [prompts[1]], max_new_tokens=64))
+    start = prompts[0].index(-200) + 1
+    assert read == [
+        start - 1 + model.config.num_image_tokens,
+        len(prompts[0]) - start,
+        *[1] * (len(tokens) - 1),
+        len(prompts[1]) - start,  # of a second question about the image no more than this
+        *[1] * (len(again) - 1),
+    ]
+    assert len(heads) == len(tokens) + len(again)
     assert all(shape.numel() == model.config.llama.hidden_size for shape in heads)
     assert clip == []
     assert sam == []
@@ -299,9 +323,11 @@ def test_mask_decoder_runs_once_for_each_seg(model, features, prompts):
 
 
 def test_forced_masks_need_one_pass(model, features, prompts):
-    with counted(model.language_model.model, lambda a, k: k["inputs_embeds"].shape[0]) as read:
+    list(force_masks(model, features, prompts[:1]))
+    with counted(model.language_model.model, lambda a, k: k["inputs_embeds"].shape[:2]) as read:
         list(force_masks(model, features, prompts))
-    assert read == [len(prompts)]
+    start = prompts[0].index(-200) + 1
+    assert read == [(len(prompts), max(map(len, prompts)) - start)]
 
 
 def test_keys_and_values_stay_where_they_are(model, features, prompts):
@@ -311,15 +337,15 @@ def test_keys_and_values_stay_where_they_are(model, features, prompts):
         lambda a, k: [
             tensor.untyped_storage().data_ptr()
             for layer in k["past_key_values"].layers
-            if layer.is_initialized
             for tensor in (layer.keys, layer.values)
         ],
     ) as places:
+        list(generate(model, features, [prompts[0]], max_new_tokens=3))
+        places.clear()
         list(generate(model, features, [prompts[0]], max_new_tokens=24))
     assert len(places) > 10
-    assert places[0] == []  # the prompt is read into new ones
-    assert len(set(places[1])) == 2 * model.config.llama.num_hidden_layers
-    assert all(place == places[1] for place in places[2:])
+    assert len(set(places[0])) == 1
+    assert all(place == places[0] for place in places)
 
 
 class Counter(TorchDispatchMode):

@@ -85,13 +85,31 @@ def test_a_batch_gives_the_tokens_of_single_answers(model, features, prompts, ea
 def test_what_warm_up_captures_serves_the_questions(model, captures, picture):
     segmenter = Segmenter(model, model_id="golden", precision="fp32")
     segmenter.warm_up(max_new_tokens=64)
-    assert sorted(captures) == ["prefill", "prefill", "prefill", "step"]
+    assert sorted(captures) == ["beginning", "questions", "questions", "questions", "step"]
     captures.clear()
     segmenter.set_image(picture(60, 80))
     segmenter.answer("the cup", max_new_tokens=64)
     segmenter.answer("the cup", mask_only=True)
     segmenter.answer("the cup " * 40, max_new_tokens=3)
     assert captures == []
+
+
+def test_a_second_question_reads_no_image_again(model, prompts, eager, first_golden):
+    """Nor does one about an image from before, though another took the buffers meanwhile."""
+    images = [first_golden.features(1), first_golden.features(0)]
+    for image in images:
+        list(generate(model, image, [prompts[0]], max_new_tokens=8))
+    read = []
+    hook = model.language_model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: read.append(kwargs["inputs_embeds"].shape[1]),
+        with_kwargs=True,
+    )
+    try:
+        got = list(generate(model, images[0], [prompts[1]], max_new_tokens=64))
+    finally:
+        hook.remove()
+    assert_same_answer(got, eager[1])
+    assert max(read) == decoder.PROMPT_STEP
 
 
 def test_larger_graphs_serve_smaller_answers(model, features, prompts, captures):

@@ -45,7 +45,7 @@ def test_sizes_are_read_and_not_assumed(other_model):
 
 
 def test_image_tokens(other_model, features, prompts):
-    states = other_model.embed([prompts[1]], features.image_tokens, pad="right")
+    states = other_model.embed([prompts[1]], features.image_tokens)
     assert states.embeddings.shape == (1, len(prompts[1]) + 575, 48)
     assert features.image_tokens.shape == (1, 576, 48)
 
