@@ -51,21 +51,24 @@ class Dialogue:
 
 
 def phrase_dialogues(sample: Sample, rng: np.random.Generator) -> tuple[Dialogue, ...]:
-    """Of the semantic and the referring family: a short question for each class or phrase."""
+    """Of the semantic and the referring family: a question and a mask for each class or phrase."""
     return tuple(
         _dialogue(_question(target, rng), _pick(ANSWERS, rng), target) for target in sample.targets
     )
 
 
 def reasoning_dialogues(
-    sample: Sample, rng: np.random.Generator, explanatory: float = EXPLANATORY
+    sample: Sample, rng: np.random.Generator, explanatory: float | None = EXPLANATORY
 ) -> tuple[Dialogue, ...]:
     """Of the reasoning family: short or long questions, some answered with an explanation.
 
     A sample that has an explanation is answered in words alone with the probability
     `explanatory`; else, half and half, with a mask, or with a mask and the explanation.  The kind
-    is drawn once for all texts of the sample.
+    is drawn once for all texts of the sample.  With None, published as -1, explanations are not
+    used.
     """
+    if explanatory is None:
+        return phrase_dialogues(sample, rng)
     kind = "words" if rng.random() < explanatory else ("mask", "both")[rng.integers(2)]
     dialogues = []
     for target in sample.targets:

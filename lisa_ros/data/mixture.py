@@ -57,7 +57,7 @@ class Mixture:
         *,
         seed: int,
         rates: Mapping[str, float] = PUBLISHED_RATES,
-        explanatory: float = EXPLANATORY,
+        explanatory: float | None = EXPLANATORY,
         strict: bool = False,
     ) -> None:
         """

@@ -65,6 +65,8 @@ def read_drawn(folder: Path) -> dict[int, list[dict[str, Any]]]:
         raise DataError(f"{folder} is no folder; expected labelme's files 1.json, 2.json, ...")
     drawn = {}
     for path in sorted(folder.glob("*.json")):
+        if path.name.startswith("."):
+            continue  # "._1.json" is what macOS leaves in archives
         content = read_json(path)
         if not path.stem.isdigit():
             raise DataError(f"{path} is not named by the number of a question, such as 3.json")

@@ -42,7 +42,8 @@ class TrainConfig:
         data: folder that holds the data sets in the published layout.
         families: the sub-sets of each family to train on.
         rates: how often each family is drawn; only their ratios count.
-        explanatory: share of explained samples that are answered in words alone.
+        explanatory: share of explained samples that are answered in words alone; None, published as
+            -1, to use no explanations.
         validation: what the score is measured on, as `lisa evaluate` names it; None for no score.
         validation_data: its folder, if it is not in `data`.
         lora_r, lora_alpha, lora_dropout: see `LoraSettings`.
@@ -71,7 +72,7 @@ class TrainConfig:
         default_factory=lambda: {family: list(s) for family, s in PUBLISHED_SUB_SETS.items()}
     )
     rates: dict[str, float] = field(default_factory=lambda: dict(PUBLISHED_RATES))
-    explanatory: float = 0.1
+    explanatory: float | None = 0.1
     validation: str | None = "reason_seg/val"
     validation_data: str | None = None
     lora_r: int = 8
@@ -103,8 +104,9 @@ class TrainConfig:
                     raise ConfigError(f"{name}: expected {least} or more, got {value}")
         for name in ("explanatory", "lora_dropout"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name}: expected a share from 0 to 1, got {value}")
+            if value is not None and not 0 <= value <= 1:
+                hint = ", or null to use no explanations" if name == "explanatory" else ""
+                raise ConfigError(f"{name}: expected a share from 0 to 1{hint}, got {value}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(
                 f"betas: expected two numbers from 0 to below 1, got {list(self.betas)}"

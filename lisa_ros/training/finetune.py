@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -54,6 +55,7 @@ from lisa_ros.training.mixture_batches import (
 from lisa_ros.training.start import Start, open_start
 
 CONFIG_NAME = "config.yaml"
+_DATA_NAME = "data.json"  # samples of each data set
 # What may change when a training goes on: it decides how fast results come, not what they are.
 _FREE = ("workers", "save_interval", "feature_cache")
 
@@ -118,6 +120,8 @@ def train(
     seed_everything(config.seed)
     start = start_of(config)
     mixture, data_sets = _open_data(config, strict)
+    if accelerator.is_main_process:
+        _claim_data(folder, data_sets)
     for data_set in data_sets:
         say(f"{data_set.name}: {len(data_set)} samples")
     model = trainable_model(start, config, accelerator.device)
@@ -262,6 +266,26 @@ def _claim(folder: Path, config: TrainConfig) -> None:
         raise ConfigError(
             f"{folder} holds a training with other choices: {'; '.join(changes)}. Undo the change "
             "to go on with it, or name another folder (run) for a new one"
+        )
+
+
+def _claim_data(folder: Path, data_sets: list[DataSet]) -> None:
+    """Keep how many samples there are, or compare it: another number is another order of them."""
+    path = folder / _DATA_NAME
+    counts = {data_set.name: len(data_set) for data_set in data_sets}
+    if not (folder / "last.pt").is_file() or not path.is_file():
+        path.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changes = [
+        f"{name} had {before.get(name, 0)} samples and has {count}"
+        for name, count in counts.items()
+        if before.get(name) != count
+    ]
+    if changes:
+        raise ConfigError(
+            f"{folder} holds a training on other data: {'; '.join(changes)}. Put the data back as "
+            "they were to go on with it, or name another folder (run) for a new one"
         )
 
 

@@ -1,6 +1,8 @@
 """`lisa data check` and `lisa data record` as a user runs them."""
 
+import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -47,6 +49,16 @@ def test_broken_files_end_with_1(tmp_path, capsys):
     printed = capsys.readouterr()
     assert f"reason_seg/ReasonSeg/val: {root / 'val/one.jpg'}" in printed.out
     assert "Traceback" not in printed.err
+
+
+def test_names_that_are_no_utf8_are_told_all_the_same(tmp_path, monkeypatch):
+    root = write_reason_seg(tmp_path)
+    (root / "val" / os.fsdecode(b"b\xfe.jpg")).write_bytes(b"no picture")
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert check(tmp_path) == 1
+    screen.flush()
+    assert "b\\udcfe.jpg has no b\\udcfe.json beside it" in screen.buffer.getvalue().decode()
 
 
 def test_quick_says_that_pictures_were_not_read(tmp_path, capsys):

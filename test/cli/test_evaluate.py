@@ -167,6 +167,17 @@ def test_shards_make_one_report(tmp_path: Path, forced: Path, monkeypatch, capsy
         assert ours[key] == whole[key]
 
 
+def test_two_processes_of_torchrun_make_one_report(tmp_path: Path, forced: Path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    options = ["evaluate", "reason_seg/val", "--data", DATASET, "--out", tmp_path, *MODEL]
+    command = [*launch, "-m", "lisa_ros.cli.main", *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert sorted(line["index"] for line in lines(tmp_path)) == [0, 1, 2, 3]
+    assert len(list(tmp_path.glob("pictures-*-of-2.jsonl"))) == 2
+    assert report(tmp_path)["scores"] == report(forced)["scores"]
+
+
 def test_another_protocol_model_or_picture_is_refused(tmp_path: Path, forced: Path, capsys):
     out = tmp_path / "out"
     shutil.copytree(forced, out)

@@ -112,6 +112,16 @@ def test_explanations(explanatory, in_words):
         assert kinds[kind] / 4000 == pytest.approx((1 - in_words) / 2, abs=0.03)
 
 
+def test_without_explanations_an_explained_sample_is_one_as_others():
+    target = Target("Who Drives?", True, mask_of(LEFT), REASON)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        (dialogue,) = reasoning_dialogues(sample_of(target), rng, None)
+        ((question, answer),) = dialogue.turns
+        assert question in LONG
+        assert answer in ANSWERS
+
+
 def test_texts_of_an_explained_sample_are_answered_in_one_kind():
     targets = [Target(f"Who Drives {i}?", True, mask_of(LEFT), REASON) for i in range(3)]
     rng = np.random.default_rng(0)

@@ -337,6 +337,7 @@ def test_drawn_polygons_are_kept_as_they_are(bag, tmp_path):
     (tmp_path / "drawn").mkdir()
     content = {"version": "5.5.0", "shapes": shapes, "imagePath": "3.jpg"}
     (tmp_path / "drawn/3.json").write_text(json.dumps(content))
+    (tmp_path / "drawn/._3.json").write_bytes(b"\x00\x05\x16\x07")  # as macOS leaves in archives
     drawn = read_drawn(tmp_path / "drawn")
     assert drawn == {3: shapes}
     path = write_sample(tmp_path / "train", "a", questions(bag)[2], drawn[3])

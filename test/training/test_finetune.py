@@ -1,5 +1,6 @@
 """`lisa train`: a whole training on small copies of the data sets, its end, and its errors."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,18 @@ def test_other_choices_are_no_continuation(trained, start):
     with pytest.raises(ConfigError, match=r"other choices: learning_rate was 0.0003 and is 0.1"):
         train(replace(start, learning_rate=0.1))
     train(replace(start, workers=1, save_interval=1.0))  # decide nothing; the training has ended
+
+
+def test_other_data_are_no_continuation(trained, start):
+    known = trained / "data.json"
+    counts = json.loads(known.read_text())
+    name, count = next(iter(counts.items()))
+    known.write_text(json.dumps({**counts, name: count + 1}))
+    try:
+        with pytest.raises(ConfigError, match=f"{name} had {count + 1} samples and has {count}"):
+            train(start)
+    finally:
+        known.write_text(json.dumps(counts))
 
 
 def test_a_loss_that_is_not_finite_names_the_files(start, tmp_path, monkeypatch):

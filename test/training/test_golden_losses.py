@@ -69,6 +69,23 @@ def test_ids_and_labels(first_golden, name):
         assert (labels[k, length:] == -100).all()
 
 
+@pytest.mark.parametrize("template", ["llava_v1", "llava_llama_2"])
+def test_answers_and_their_ends_are_learned(first_golden, template):
+    """Of both templates, in each round; nothing of the questions."""
+    tokenizer = first_golden.model.tokenizer
+    rounds = [Turn("Where is the cup?", "It is [SEG]."), Turn("Why?", "So.")]
+    conversation = Conversation.encode(tokenizer, rounds, template=template)
+    pairs = zip(conversation.ids, conversation.labels, strict=True)
+    runs = [
+        [token for token, _ in run]
+        for is_learned, run in groupby(pairs, lambda pair: pair[0] == pair[1])
+        if is_learned
+    ]
+    assert [run[-1] for run in runs] == [tokenizer.eos_id] * 2
+    assert [tokenizer.decode(run[:-1]).strip() for run in runs] == ["It is [SEG] .", "So."]
+    assert conversation.ids[conversation.answer_at] == runs[0][0]
+
+
 @pytest.mark.parametrize("name", BATCHES)
 def test_losses_and_gradients(first_golden, name):
     arrays = first_golden.arrays("train")

@@ -86,6 +86,7 @@ def test_numbers_as_people_write_them(tmp_path):
         ({"rates": {"vqa": math.inf}}, "rates.vqa: expected a finite number from 0 on, got inf"),
         ({"rates": {"vqa": -1}}, "rates.vqa: expected a finite number from 0 on, got -1"),
         ({"lora_dropout": 5}, "lora_dropout: expected a share from 0 to 1, got 5"),
+        ({"explanatory": -1}, "explanatory: .* or null to use no explanations, got -1"),
         ({"sam": 3}, "sam: expected a text, got a whole number 3"),
         ({"run": None}, "run: expected a text, got nothing"),
         ({"max_gradient_norm": 0}, "max_gradient_norm: expected a number above 0"),
