@@ -24,6 +24,7 @@ from lisa_ros.model.preprocessing import (
     clip_input,
     language_view,
     sam_input,
+    to_pixels,
 )
 from lisa_ros.model.sam import Sam
 from lisa_ros.model.timing import StageTimer
@@ -180,10 +181,10 @@ class Lisa(nn.Module):
         config, timer = self.config, StageTimer(self.device)
         height, width = image.shape[:2]
         with timer.stage("preprocess"):
-            sam_pixels, geometry = sam_input(image, config.sam.image_size, self.device)
+            # A copy: the caller may use the array again before the first question.
+            image_pixels = to_pixels(image, self.device)
+            sam_pixels, geometry = sam_input(image_pixels, config.sam.image_size)
             sam_pixels = sam_pixels[None].to(self.dtype)
-            # The caller may use the array again before the first question.
-            image = image.copy()
         sam_ready = None
         if self.device.type == "cuda":
             sam_embedding, sam_ready = self._encode_on_sam_stream(sam_pixels, timer)
@@ -195,9 +196,9 @@ class Lisa(nn.Module):
         @torch.inference_mode()
         def encode_clip() -> torch.Tensor:
             with timer.stage("preprocess"):
-                pixels = clip_input(image, config.clip_preprocessing, config.clip_view)[None]
+                pixels = clip_input(image_pixels, config.clip_preprocessing, config.clip_view)
             with timer.stage("clip"):
-                return self.encode_clip(pixels.to(self.device, self.dtype))
+                return self.encode_clip(pixels[None].to(self.dtype))
 
         return ImageFeatures(encode_clip, sam_embedding, geometry, view, timer, sam_ready)
 

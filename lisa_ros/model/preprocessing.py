@@ -1,7 +1,7 @@
 """An RGB image into the inputs of CLIP and SAM, and SAM's masks back to the image's size.
 
 Bit-identical to the published code: PIL's resampling, and normalisation in the same order of
-float32 operations.
+float32 operations.  An image that is on a GPU is resized there, by the same integers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lisa_ros.model.config import ClipPreprocessing, ClipView
 from lisa_ros.model.errors import ImageError
+from lisa_ros.model.resample import BICUBIC, BILINEAR, Kernel, resample
 
 SAM_PIXEL_MEAN = (123.675, 116.28, 103.53)
 SAM_PIXEL_STD = (58.395, 57.12, 57.375)
@@ -59,31 +60,39 @@ def check_image(image: object) -> np.ndarray:
     return image
 
 
-def clip_input(image: np.ndarray, config: ClipPreprocessing, view: ClipView) -> torch.Tensor:
+def to_pixels(image: np.ndarray | torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
+    """An image, uint8 (H, W, 3), as a tensor of its own where it shall be preprocessed."""
+    if isinstance(image, torch.Tensor):
+        return image
+    return torch.from_numpy(np.array(image)).to(device)
+
+
+def clip_input(
+    image: np.ndarray | torch.Tensor, config: ClipPreprocessing, view: ClipView
+) -> torch.Tensor:
     """CLIP's normalised input.
 
     Args:
-        image: RGB uint8 (H, W, 3).
+        image: RGB uint8 (H, W, 3), or its `to_pixels`.
         view: `crop` takes the centre square (published), `pad` the whole image on a square of
             the mean colour, `squash` the whole image stretched to a square.
 
     Returns:
-        float32 (3, crop_size, crop_size).
+        float32 (3, crop_size, crop_size), where the image is.
     """
-    size = config.crop_size
+    pixels, size = to_pixels(image), config.crop_size
     if view == "squash":
-        square = _resize(image, (size, size))
+        square = _resize(pixels, (size, size))
     else:
         if view == "pad":
-            image = _pad_to_square(image, config.image_mean)
-        square = _resize_and_crop(image, config)
+            pixels = _pad_to_square(pixels, config.image_mean)
+        square = _resize_and_crop(pixels, config)
     # (x / 255 - mean) / std, rounded to float32 after each step as transformers 4.31 does.
     levels = (np.arange(256) * (1 / 255)).astype(np.float32)
     mean = np.array(config.image_mean, dtype=np.float32)
     std = np.array(config.image_std, dtype=np.float32)
-    table = (levels[:, None] - mean) / std  # (256, 3)
-    channels = [table[:, c][square[..., c]] for c in range(3)]
-    return torch.from_numpy(np.stack(channels))
+    table = torch.from_numpy((levels[:, None] - mean) / std).to(square.device)  # (256, 3)
+    return torch.stack([table[:, c][square[..., c].int()] for c in range(3)])
 
 
 def language_view(
@@ -100,28 +109,26 @@ def language_view(
     return left, top, right, bottom
 
 
-def sam_input(
-    image: np.ndarray, square: int, device: torch.device | None = None
-) -> tuple[torch.Tensor, MaskGeometry]:
+def sam_input(image: np.ndarray | torch.Tensor, square: int) -> tuple[torch.Tensor, MaskGeometry]:
     """SAM's normalised input, padded with zeros at the right and bottom.
 
     Args:
-        image: RGB uint8 (H, W, 3).
+        image: RGB uint8 (H, W, 3), or its `to_pixels`.
         square: side of SAM's input (`SamConfig.image_size`).
-        device: where to normalise; the resized bytes go there, a quarter of the floats.
 
     Returns:
-        float32 (3, square, square), and how it lies on the image.
+        float32 (3, square, square) where the image is, and how it lies on the image.
     """
-    height, width = image.shape[:2]
+    pixels = to_pixels(image)
+    height, width = pixels.shape[:2]
     scale = square / max(height, width)
     # At least one pixel a side, so that a 1 x 12000 image has a height.
     resized = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-    pixels = torch.from_numpy(_resize(image, resized, Image.Resampling.BILINEAR).copy())
-    pixels = pixels.to(device)
-    mean = torch.tensor(SAM_PIXEL_MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(SAM_PIXEL_STD, device=device).view(3, 1, 1)
-    normalised = (pixels.permute(2, 0, 1) - mean) / std
+    mean, std = (
+        torch.tensor(values, device=pixels.device).view(3, 1, 1)
+        for values in (SAM_PIXEL_MEAN, SAM_PIXEL_STD)
+    )
+    normalised = (_resize(pixels, resized, BILINEAR).permute(2, 0, 1) - mean) / std
     padded = F.pad(normalised, (0, square - resized[1], 0, square - resized[0]))
     return padded, MaskGeometry((height, width), resized, square)
 
@@ -144,36 +151,41 @@ def upscale_masks(low_res_masks: torch.Tensor, geometry: MaskGeometry) -> torch.
     return masks[:, 0]
 
 
-def _resize_and_crop(image: np.ndarray, config: ClipPreprocessing) -> np.ndarray:
+def _resize_and_crop(pixels: torch.Tensor, config: ClipPreprocessing) -> torch.Tensor:
     size = config.crop_size
-    height, width = image.shape[:2]
+    height, width = pixels.shape[:2]
     scaled = _short_edge_size(height, width, config.shortest_edge)
     (y0, y1), (x0, x1) = _centre(scaled[0], size), _centre(scaled[1], size)
     if scaled[0] * scaled[1] > _MAX_RESIZED_PIXELS:
         across, down = width / scaled[1], height / scaled[0]
         return _resize(
-            image, (size, size), across=(x0 * across, x1 * across), down=(y0 * down, y1 * down)
+            pixels, (size, size), across=(x0 * across, x1 * across), down=(y0 * down, y1 * down)
         )
-    return _resize(image, scaled)[y0:y1, x0:x1]
+    return _resize(pixels, scaled)[y0:y1, x0:x1]
+
+
+_PILLOW = {BILINEAR: Image.Resampling.BILINEAR, BICUBIC: Image.Resampling.BICUBIC}
 
 
 def _resize(
-    image: np.ndarray,
+    pixels: torch.Tensor,
     size: tuple[int, int],
-    resample: Image.Resampling = Image.Resampling.BICUBIC,
+    kernel: Kernel = BICUBIC,
     *,
     across: tuple[float, float] | None = None,
     down: tuple[float, float] | None = None,
-) -> np.ndarray:
-    """Resize to (height, width), of the stretches `across` and `down` if they are given.
-
-    In two calls, rows first: Pillow 13 begins with whichever is cheaper, and each pass rounds.
-    """
-    height, width = image.shape[:2]
-    left, right = across or (0, width)
-    top, bottom = down or (0, height)
-    rows = Image.fromarray(image).resize((size[1], height), resample, (left, 0, right, height))
-    return np.asarray(rows.resize((size[1], size[0]), resample, (0, top, size[1], bottom)))
+) -> torch.Tensor:
+    """Resize to (height, width), of the stretches `across` and `down` if they are given."""
+    height, width = pixels.shape[:2]
+    across, down = across or (0, width), down or (0, height)
+    if pixels.device.type != "cpu":
+        return resample(pixels, size, kernel, across, down)
+    # In two calls, rows first: Pillow 13 begins with whichever is cheaper, and each pass rounds.
+    (left, right), (top, bottom), how = across, down, _PILLOW[kernel]
+    rows = Image.fromarray(pixels.numpy()).resize((size[1], height), how, (left, 0, right, height))
+    return torch.from_numpy(
+        np.array(rows.resize((size[1], size[0]), how, (0, top, size[1], bottom)))
+    )
 
 
 def _short_edge_size(height: int, width: int, edge: int) -> tuple[int, int]:
@@ -193,12 +205,12 @@ def _to_pixels(start: int, end: int, scale: float) -> tuple[int, int]:
     return first, max(int(end * scale + 0.5), first + 1)
 
 
-def _pad_to_square(image: np.ndarray, mean: tuple[float, float, float]) -> np.ndarray:
+def _pad_to_square(pixels: torch.Tensor, mean: tuple[float, float, float]) -> torch.Tensor:
     """The image in the middle of a square of CLIP's mean colour (LLaVA's `expand2square`)."""
-    height, width = image.shape[:2]
+    height, width = pixels.shape[:2]
     side = max(height, width)
-    square = np.empty((side, side, 3), np.uint8)
-    square[:] = [int(channel * 255) for channel in mean]
+    colour = torch.tensor([int(channel * 255) for channel in mean], dtype=torch.uint8)
+    square = colour.to(pixels.device).repeat(side, side, 1)
     top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = image
+    square[top : top + height, left : left + width] = pixels
     return square

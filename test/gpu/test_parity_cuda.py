@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lisa_ros.model.generation import MaskEvent, TokenEvent, generate
-from lisa_ros.model.preprocessing import upscale_masks
+from lisa_ros.model.preprocessing import clip_input, sam_input, to_pixels, upscale_masks
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,3 +43,37 @@ def test_answers_as_the_published_code(first_golden, models, precision, flipped,
         worst = max(worst, float((bits.reshape(got.shape).astype(bool) != got).mean()))
     record("share of mask pixels flipped, worst case", worst)
     assert worst < flipped
+
+
+def test_images_are_preprocessed_as_on_the_cpu(first_golden, models):
+    config = models["fp32"].config
+    for index in range(5):
+        image = first_golden.image(index)
+        on_gpu = to_pixels(image, torch.device("cuda"))
+        for got, want in (
+            (
+                clip_input(on_gpu, config.clip_preprocessing, config.clip_view),
+                clip_input(image, config.clip_preprocessing, config.clip_view),
+            ),
+            (
+                sam_input(on_gpu, config.sam.image_size)[0],
+                sam_input(image, config.sam.image_size)[0],
+            ),
+        ):
+            assert got.is_cuda
+            # The bytes are the same; a device may divide by the deviation with another rounding.
+            torch.testing.assert_close(got.cpu(), want, atol=1e-6, rtol=0)
+
+
+def test_a_second_question_is_read_behind_the_image(first_golden, models):
+    """With the image's keys and values of the first one, also when others took the buffers."""
+    golden, model = first_golden, models["fp32"]
+    cases = [case for case in golden.cases("generate") if case["image"] == 1]
+    features, other = (model.encode_image(golden.image(index)) for index in (1, 0))
+    for case in [*cases, *cases]:
+        prompt = golden.prompt_ids(case["instruction"])
+        events = generate(model, features, [prompt], max_new_tokens=case["max_new_tokens"])
+        new_ids = [event.token_id for event in events if isinstance(event, TokenEvent)]
+        want = golden.group("generate", case["key"])["output_ids"].tolist()
+        assert prompt + new_ids == want
+        list(generate(model, other, [prompt], max_new_tokens=3))
