@@ -5,7 +5,9 @@
         [--photographs /usr/share/doc/opencv-doc/examples/data]
 
 Times: questions about simulated scenes at 640x480, each on a new picture (both encoders run), in
-the model's default way of answering: words, reason and mask.
+the model's default way of answering: words, reason and mask.  "Second question": another one about
+the same picture, and once more after the language model had to forget the picture.  "Batches":
+questions about one picture each, as an evaluation asks them, one by one and 8 at once.
 
 Composites: things cut out of real photographs, none of which training has seen, on real
 backgrounds, asked for by name in training's phrasings.  The mug comes from scikit-image, an apple
@@ -19,6 +21,7 @@ import argparse
 import gzip
 import json
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,6 +40,7 @@ from lisa_ros.training.scene_set import SceneSettings, render_example
 
 SEED = 2_000_000_000  # neither training's nor the card's scenes
 SIZE = (288, 384)
+_OF_SECOND = ("prefill", "decode", "total")
 BACKGROUNDS = ("brick", "grass", "gravel")
 WORDS = (
     "bring me the {}",
@@ -58,16 +62,44 @@ OUTLINES = {
 }
 
 
-def answer_times(segmenter: Segmenter, pictures: int) -> list[dict[str, float]]:
-    """Stage times in milliseconds of one question about each picture."""
-    times = []
+def questions_about_scenes(count: int) -> list[tuple[np.ndarray, str, str]]:
+    """Pictures with two questions each."""
+    found = []
     with Renderer(640, 480) as renderer:
-        for k in range(pictures + 2):  # two to warm up
-            example = render_example(renderer, SEED + k, SceneSettings(640, 480, questions=3))
-            question = next(q for q in example.questions if q.wants_mask)
-            segmenter.set_image(example.rgb)
-            times.append(dict(segmenter.answer(question.instruction).timings_ms))
-    return times[2:]
+        for k in range(count):
+            example = render_example(renderer, SEED + k, SceneSettings(640, 480, questions=6))
+            first, second = [q.instruction for q in example.questions if q.wants_mask][:2]
+            found.append((example.rgb, first, second))
+    return found
+
+
+def answer_times(
+    segmenter: Segmenter, asked: list[tuple[np.ndarray, str, str]]
+) -> dict[str, list[dict[str, float]]]:
+    """Stage times in milliseconds of the first question, the second one, and that once more."""
+    times: dict[str, list[dict[str, float]]] = {"first": [], "second": [], "forgotten": []}
+    for rgb, first, second in asked:
+        segmenter.set_image(rgb)
+        times["first"].append(dict(segmenter.answer(first).timings_ms))
+        times["second"].append(dict(segmenter.answer(second).timings_ms))
+        segmenter._require_features().beginning = None
+        times["forgotten"].append(dict(segmenter.answer(second).timings_ms))
+    return {name: values[2:] for name, values in times.items()}  # two to warm up
+
+
+def batch_times(segmenter: Segmenter, asked: list[tuple[np.ndarray, str, str]]) -> dict[str, Any]:
+    """Milliseconds a question, of questions about one picture each."""
+    result = {}
+    for size in (1, 8):
+        took = []
+        for start in range(0, len(asked) - size + 1, size):
+            chunk = asked[start : start + size]
+            words, images = [first for _, first, _ in chunk], [rgb for rgb, _, _ in chunk]
+            started = time.perf_counter()
+            segmenter.answer_batch(words, images=images, template="mask")
+            took.append((time.perf_counter() - started) * 1e3 / size)
+        result[f"{size} at once"] = percentiles(took)
+    return result
 
 
 def cut_outs(photographs: Path | None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -137,10 +169,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     segmenter = Segmenter.from_pretrained(options.model, device="cpu")
-    times = answer_times(segmenter, options.pictures)
+    asked = questions_about_scenes(options.pictures + 2)
+    times = answer_times(segmenter, asked)
     stages = {
-        name: percentiles([t[name] for t in times if name in t])
-        for name in sorted({name for t in times for name in t})
+        name: percentiles([t[name] for t in times["first"] if name in t])
+        for name in sorted({name for t in times["first"] for name in t})
     }
     things = list(cut_outs(options.photographs))
     pictures = list(composites(things, 60))
@@ -150,6 +183,11 @@ def main() -> int:
         "machine": describe_machine(torch.device("cpu")),
         "threads": torch.get_num_threads(),
         "milliseconds": stages,
+        "second_question": {
+            name: {stage: percentiles([t[stage] for t in times[key]]) for stage in _OF_SECOND}
+            for name, key in (("as it is", "second"), ("picture forgotten", "forgotten"))
+        },
+        "batches": batch_times(segmenter, asked),
         "composites": {"things": [name for name, _, _ in things], **scores},
     }
     Console().print_json(json.dumps(result))

@@ -288,6 +288,10 @@ class Segmenter:
             embedding = features.wait_for_sam()[0].float()  # (C, g, g)
             logits = item.low_res_mask.to(embedding.device)[None, None]
             weights = F.interpolate(logits.sigmoid(), embedding.shape[-2:], mode="area")[0, 0]
+            # Nothing was learned about the mask on SAM's padding.
+            cell = features.geometry.square // embedding.shape[-1]
+            height, width = (-(-side // cell) for side in features.geometry.resized)
+            weights[height:], weights[:, width:] = 0, 0
             pooled = (embedding * weights).sum((1, 2)) / weights.sum().clamp(min=1e-6)
             return pooled.cpu().numpy()
 
@@ -324,7 +328,8 @@ class Segmenter:
                     f"answer_batch: expected an image for each of {len(instructions)} "
                     f"instructions, got {len(images)}"
                 )
-            encoded = {id(image): self._encode(image) for image in images}
+            arrays = {id(image): image for image in images}
+            encoded = {key: self._encode(image) for key, image in arrays.items()}
             features_of_each = [encoded[id(image)][0] for image in images]
             clock = _Clock(
                 [features.timer for features, _ in encoded.values()],

@@ -230,6 +230,33 @@ def test_batch_equals_single_answers(first_golden, about):
             assert (one.mask != other.mask).mean() < 1e-3
 
 
+def test_a_batch_about_several_images(first_golden, about, cases, monkeypatch):
+    """Each question about its own image, encoded once; the image that is set stays."""
+    own = [cases[1], cases[2], cases[1]]
+    images = {case["image"]: first_golden.image(case["image"]) for case in own}
+    segmenter = about(cases[1])
+    want = [about(case).answer(case["instruction"], template="raw") for case in own]
+    before = about(cases[3])._features
+    encode, encoded = segmenter.model.encode_image, []
+    monkeypatch.setattr(
+        segmenter.model, "encode_image", lambda image: encoded.append(1) or encode(image)
+    )
+    got = segmenter.answer_batch(
+        [case["instruction"] for case in own],
+        images=[images[case["image"]] for case in own],
+        template="raw",
+    )
+    for ours, alone in zip(got, want, strict=True):
+        assert (ours.text, ours.token_ids) == (alone.text, alone.token_ids)
+        assert ours.mask.shape == alone.mask.shape
+        assert (ours.mask != alone.mask).mean() < 1e-3
+        assert ours.timings_ms["sam_encoder"] > 0
+    assert len(encoded) == len(images) == 2
+    assert segmenter._features is before
+    with pytest.raises(UsageError, match="an image for each of 2 instructions, got 1"):
+        segmenter.answer_batch(["a", "b"], images=[images[cases[1]["image"]]])
+
+
 def test_mask_only_gives_one_object_whatever_the_model_would_say(about, cases):
     answer = about(cases[0]).answer(cases[0]["instruction"], template="raw", mask_only=True)
     assert answer.status is Status.FOUND
@@ -374,6 +401,12 @@ def test_embedding_decodes_in_the_same_image_to_the_same_object(about, cases):
         pooled = segmenter.pooled_features(item)
         assert pooled.shape == (256,)
         assert np.isfinite(pooled).all()
+        # What a mask says of SAM's padding does not count.
+        side = item.low_res_mask.shape[-1]
+        padded = item.low_res_mask.clone()
+        padded[-(-item.geometry.resized[0] * side // item.geometry.square) :] = 50
+        same = segmenter.pooled_features(replace(item, low_res_mask=padded))
+        np.testing.assert_allclose(same, pooled, atol=1e-6)
 
 
 def test_decoding_an_embedding_never_prepares_clips_input(first_golden, picture, monkeypatch):
