@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,9 @@ def save_answer(folder: Path, image: np.ndarray, answer: Answer) -> list[str]:
 
 def _to_json(values: dict[str, Any]) -> str:
     """One key a line: a line for each of hundreds of token ids would be unreadable."""
-    lines = (f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items())
+    is_utf8 = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")  # else in escapes of JSON
+    texts = {key: json.dumps(value, ensure_ascii=not is_utf8) for key, value in values.items()}
+    lines = (f"  {json.dumps(key)}: {text}" for key, text in texts.items())
     return "{\n" + ",\n".join(lines) + "\n}"
 
 

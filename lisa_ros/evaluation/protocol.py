@@ -70,8 +70,8 @@ class Outcome:
     Attributes:
         picture: what was asked about.
         results: one for each case.
-        milliseconds: by stage, of the picture and all its answers; of those asked together with
-            other pictures' their share.
+        milliseconds: by stage, of the picture and all its answers; where other pictures were asked
+            about in the same batch, its share of that.
     """
 
     picture: Picture
@@ -89,14 +89,15 @@ def ask(
         batch_size: questions that are asked at once.
 
     Raises:
-        BadSampleError: a picture or a question cannot be asked; of one picture it is named.
+        BadSampleError: a picture or a question cannot be asked; a picture alone is named.
     """
     try:
         if len(pictures) == 1:
             return [_ask(segmenter, pictures[0], protocol, batch_size)]
         return _ask_together(segmenter, pictures, protocol)
     except (ImageError, InstructionError) as error:
-        raise BadSampleError(f"{pictures[0].name}: {error}") from error
+        name = pictures[0].name if len(pictures) == 1 else f"one of {len(pictures)} pictures"
+        raise BadSampleError(f"{name}: {error}") from error
 
 
 def _ask(segmenter: Segmenter, picture: Picture, protocol: Protocol, batch_size: int) -> Outcome:
@@ -108,8 +109,7 @@ def _ask(segmenter: Segmenter, picture: Picture, protocol: Protocol, batch_size:
         answers = _answers(segmenter, cases, None, protocol)
         results += [_result(case, answer) for case, answer in zip(cases, answers, strict=True)]
         for stage, took in _times(answers).items():
-            if stage != "first_mask" or start == 0:
-                milliseconds[stage] = milliseconds.get(stage, 0.0) + took
+            milliseconds[stage] = milliseconds.get(stage, 0.0) + took
     return Outcome(picture, tuple(results), milliseconds)
 
 
@@ -117,6 +117,8 @@ def _ask_together(
     segmenter: Segmenter, pictures: Sequence[Picture], protocol: Protocol
 ) -> list[Outcome]:
     cases = [case for picture in pictures for case in picture.cases]
+    if not cases:
+        return [Outcome(picture, (), {}) for picture in pictures]
     images = [picture.image for picture in pictures for _ in picture.cases]
     answers = _answers(segmenter, cases, images, protocol)
     times = _times(answers)
@@ -129,7 +131,7 @@ def _ask_together(
             Outcome(
                 picture,
                 tuple(results[start:end]),
-                {stage: took * share for stage, took in times.items() if stage != "first_mask"},
+                {stage: took * share for stage, took in times.items()},
             )
         )
     return outcomes
@@ -152,7 +154,9 @@ def _answers(
 
 def _times(answers: Sequence[Answer]) -> dict[str, float]:
     """Of a batch, which runs as one: those of the answer that ended last."""
-    return dict(max((answer.timings_ms for answer in answers), key=lambda times: times["total"]))
+    times = dict(max((answer.timings_ms for answer in answers), key=lambda times: times["total"]))
+    times.pop("first_mask", None)  # that of each question is not told
+    return times
 
 
 def _result(case: Case, answer: Answer) -> Result:

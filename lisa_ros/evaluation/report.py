@@ -137,7 +137,10 @@ def percent(share: float | None) -> str:
 
 
 def latencies(records: Iterable[Record]) -> dict[str, dict[str, dict[str, float]]]:
-    """Hardware to stage to percentiles in milliseconds a picture, its questions included."""
+    """Hardware to stage to percentiles in milliseconds a picture, its questions included.
+
+    They are shares where a batch was about several pictures.
+    """
     by_hardware: dict[str, dict[str, list[float]]] = {}
     for record in records:
         stages = by_hardware.setdefault(record.hardware, {}) if record.milliseconds else {}

@@ -77,7 +77,6 @@ def evaluate(
         for index in folder.shard.indices(len(source))
         if index not in records or records[index].error is not None
     ]
-
     with folder.writer() as write:
         for index, done in ask_each(segmenter, source, todo, protocol, batch_size=batch_size):
             if isinstance(done, BadSampleError):
@@ -129,10 +128,10 @@ def _ask_batch(
     try:
         outcomes = ask(segmenter, list(batch.values()), protocol, batch_size=batch_size)
     except BadSampleError as error:
-        for index, picture in batch.items():
-            if len(batch) == 1:
-                yield index, error
-            else:  # which of them it is, shows alone
-                yield from _ask_batch(segmenter, {index: picture}, protocol, batch_size)
+        if len(batch) == 1:
+            yield next(iter(batch)), error
+            return
+        for index, picture in batch.items():  # which of them it is, shows alone
+            yield from _ask_batch(segmenter, {index: picture}, protocol, batch_size)
         return
     yield from zip(batch, outcomes, strict=True)

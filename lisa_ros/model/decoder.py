@@ -1,18 +1,19 @@
 """The language model, step by step: the image, the questions about it, then a token at a time.
 
 All questions to a model begin with the same words and an image.  What the language model makes of
-that beginning is kept with the image's features: a second question about an image, and each
-question of a batch, is read from there on.
+that beginning is kept with the image's features: further questions about the image, and those of a
+batch, are read from there on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
 from lisa_ros.model.cache import KVCache, kv_buffer
@@ -58,6 +59,10 @@ class Prompt:
         end = list(ids).index(IMAGE_TOKEN_INDEX) + 1
         return cls(tuple(ids[:end]), tuple(ids[end:]), image)
 
+    def embed(self, model: Lisa) -> Sequences:
+        """All of it, with the image in its place."""
+        return model.embed([[*self.beginning, *self.question]], self.image.image_tokens)
+
 
 def prompt_length(model: Lisa, prompts: Sequence[Prompt]) -> int:
     """Positions that a batch takes: beginnings and questions are each padded to the longest."""
@@ -79,15 +84,24 @@ class EagerDecoder:
 
     def prefill(self, prompts: Sequence[Prompt], budget: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Decoder`."""
-        beginnings = [_beginning(prompt, self._read_beginning) for prompt in prompts]
-        questions = _embed_questions(self._model, prompts, beginnings)
-        capacity = prompt_length(self._model, prompts) + budget
-        buffer = kv_buffer(self._model.language_model, len(prompts), capacity)
-        _write(beginnings, buffer)
-        self._cache = KVCache(buffer, length=_longest(beginnings))
-        self._mask = questions.attention_mask
-        self._position_ids = questions.position_ids[:, -1:]
-        return self._read(questions.embeddings, questions.position_ids)
+        model = self._model
+        capacity = prompt_length(model, prompts) + budget
+        buffer = kv_buffer(model.language_model, len(prompts), capacity)
+        is_first = _is_first(prompts)
+        if is_first:
+            sequences = prompts[0].embed(model)
+            self._cache = KVCache(buffer)
+        else:
+            beginnings = [_beginning(model, prompt) for prompt in prompts]
+            sequences = _embed_questions(model, prompts, beginnings)
+            _write(beginnings, buffer)
+            self._cache = KVCache(buffer, length=_longest(beginnings))
+        self._mask = sequences.attention_mask
+        self._position_ids = sequences.position_ids[:, -1:]
+        result = self._read(sequences.embeddings, sequences.position_ids)
+        if is_first:
+            _keep(model, prompts[0], buffer, sequences.attention_mask)
+        return result
 
     def step(self, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Decoder`."""
@@ -97,13 +111,6 @@ class EagerDecoder:
             self._mask = torch.cat([self._mask, seen], dim=1)
         embeddings = self._model.language_model.model.embed_tokens(token_ids)[:, None]
         return self._read(embeddings, self._position_ids)
-
-    def _read_beginning(self, prompt: Prompt) -> Beginning:
-        sequences = self._model.embed([prompt.beginning], prompt.image.image_tokens)
-        language_model = self._model.language_model
-        buffer = kv_buffer(language_model, 1, sequences.embeddings.shape[1])
-        _states(language_model, sequences, KVCache(buffer))
-        return Beginning(prompt.beginning, buffer[:, :, 0], sequences.attention_mask)
 
     def _read(
         self, embeddings: torch.Tensor, position_ids: torch.Tensor
@@ -117,8 +124,8 @@ class EagerDecoder:
 class GraphDecoder:
     """Replays captured CUDA graphs, kept by the model for all its questions.
 
-    Their buffers hold one answer at a time: the next `prefill`, of any decoder of the model, ends
-    this one's.
+    Their buffers hold one answer at a time: the next `prefill` of as many prompts, of any decoder
+    of the model, ends this one's.
     """
 
     def __init__(self, model: Lisa) -> None:
@@ -126,18 +133,21 @@ class GraphDecoder:
 
     def prefill(self, prompts: Sequence[Prompt], budget: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Decoder`."""
-        positions = prompt_length(self._model, prompts) + budget
-
-        def read_beginning(prompt: Prompt) -> Beginning:
-            sequences = self._model.embed([prompt.beginning], prompt.image.image_tokens)
-            keys_values = self._graphs_for(1, positions).read_beginning(sequences)
-            return Beginning(prompt.beginning, keys_values, sequences.attention_mask)
-
-        beginnings = [_beginning(prompt, read_beginning) for prompt in prompts]
-        questions = _embed_questions(self._model, prompts, beginnings)
-        self._graphs = self._graphs_for(len(prompts), positions)
+        model, self._count = self._model, len(prompts)
+        # Few sizes, since each is captured: the last row is read again to fill up.
+        size = 1 << (len(prompts) - 1).bit_length()
+        prompts = [*prompts, *[prompts[-1]] * (size - len(prompts))]
+        self._graphs = self._graphs_for(size, prompt_length(model, prompts) + budget)
         self._graphs.owner = self
-        return self._graphs.read_questions(beginnings, questions)
+        if _is_first(prompts):
+            sequences = prompts[0].embed(model)
+            result = self._graphs.read_whole(sequences)
+            _keep(model, prompts[0], self._graphs.buffer, sequences.attention_mask)
+        else:
+            beginnings = [_beginning(model, prompt) for prompt in prompts]
+            questions = _embed_questions(model, prompts, beginnings)
+            result = self._graphs.read_questions(beginnings, questions)
+        return self._without_filling(result)
 
     def step(self, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Decoder`.
@@ -151,7 +161,16 @@ class GraphDecoder:
                 "one had ended; read each stream to its end before the next question, or set "
                 "model.use_cuda_graphs = False"
             )
-        return self._graphs.step(token_ids)
+        filling = self._graphs.batch - self._count
+        if filling:
+            token_ids = torch.cat([token_ids, token_ids[-1:].expand(filling)])
+        return self._without_filling(self._graphs.step(token_ids))
+
+    def _without_filling(
+        self, result: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden, logits = result
+        return hidden[: self._count], logits[: self._count]
 
     def _graphs_for(self, batch: int, positions: int) -> _Graphs:
         """The graphs for so many rows, captured anew only where they lack room."""
@@ -172,50 +191,64 @@ class _Graphs:
 
     def __init__(self, language_model: LlamaForCausalLM, batch: int, capacity: int) -> None:
         device = language_model.model.norm.weight.device
-        self.capacity = capacity
+        self.batch, self.capacity = batch, capacity
+        self.buffer = kv_buffer(language_model, batch, capacity)
         self.owner: GraphDecoder | None = None  # whose answer the buffers hold
         self._language_model = language_model
-        self._buffer = kv_buffer(language_model, batch, capacity)
         self._slot = torch.zeros(1, dtype=torch.int64, device=device)
         self._positions = torch.zeros(batch, 1, dtype=torch.int64, device=device)
         self._mask = torch.zeros(batch, 1, 1, capacity, dtype=torch.bool, device=device)
-        self._beginning = GraphedFunction(self._run_beginning)
+        self._whole = GraphedFunction(self._run_whole)
         self._questions = GraphedFunction(self._run_questions)
         self._step = GraphedFunction(self._run_step)
 
-    def read_beginning(self, sequences: Sequences) -> torch.Tensor:
-        """Keys and values (layers, 2, heads, T, head_dim) of one row."""
-        self.owner = None
+    def read_whole(self, sequences: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read a prompt with its beginning."""
+        length = sequences.embeddings.shape[1]
         if sequences.attention_mask is None:
-            self._beginning(sequences.embeddings)
+            padding = min(_round_up(length, PROMPT_STEP), self.capacity) - length
+            embeddings = F.pad(sequences.embeddings, (0, 0, 0, padding))
+            hidden, logits = self._whole(embeddings, self._last(length))
         else:
-            _states(self._language_model, sequences, KVCache(self._buffer))
-        return self._buffer[:, :, 0, :, : sequences.embeddings.shape[1]].clone()
+            states = _states(self._language_model, sequences, KVCache(self.buffer))
+            hidden = states[:, -1]
+            logits = self._language_model.lm_head(hidden).float()
+        self._begin_answer(length, sequences)
+        # The graphs reuse the memory of their outputs.
+        return hidden.clone(), logits.clone()
 
     def read_questions(
         self, beginnings: Sequence[Beginning], questions: Sequences
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        device = self._slot.device
+        """Read questions behind their beginnings."""
         start, length = _longest(beginnings), questions.embeddings.shape[1]
-        _write(beginnings, self._buffer)
-        self._mask.zero_()
-        seen = questions.attention_mask
-        self._mask[:, 0, 0, : start + length] = True if seen is None else seen
-        self._slot.fill_(start)
-        # Behind the questions stands padding that nothing attends to: it comes later, and its
-        # slots are overwritten before the mask opens them.
+        _write(beginnings, self.buffer)
+        self._begin_answer(start + length, questions)
         padded = min(_round_up(length, PROMPT_STEP), self.capacity - start)
         padding = padded - length
-        embeddings = torch.nn.functional.pad(questions.embeddings, (0, 0, 0, padding))
-        positions = torch.nn.functional.pad(questions.position_ids, (0, padding))
-        order = torch.arange(self.capacity, device=device)
+        embeddings = F.pad(questions.embeddings, (0, 0, 0, padding))
+        positions = F.pad(questions.position_ids, (0, padding))
+        order = torch.arange(self.capacity, device=embeddings.device)
         mask = self._mask & (order <= order[start : start + padded, None])
-        last = torch.full((1,), length - 1, device=device)
-        hidden, logits = self._questions(embeddings, mask, positions, last)
+        self._slot.fill_(start)
+        hidden, logits = self._questions(embeddings, mask, positions, self._last(length))
         self._slot.fill_(start + length)
-        self._positions.copy_(questions.position_ids[:, -1:] + 1)
-        # The graphs reuse the memory of their outputs.
         return hidden.clone(), logits.clone()
+
+    def _begin_answer(self, length: int, sequences: Sequences) -> None:
+        """Open the slots of what is read.
+
+        Behind it stands padding that nothing attends to: it comes later, and its slots are
+        overwritten before the mask opens them.
+        """
+        self._mask.zero_()
+        seen = sequences.attention_mask
+        self._mask[:, 0, 0, :length] = True if seen is None else seen
+        self._slot.fill_(length)
+        self._positions.copy_(sequences.position_ids[:, -1:] + 1)
+
+    def _last(self, length: int) -> torch.Tensor:
+        return torch.full((1,), length - 1, device=self._slot.device)
 
     def step(self, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self._mask.index_fill_(3, self._slot, True)
@@ -225,11 +258,14 @@ class _Graphs:
         # So that another answer, which ends this one, leaves the last state as it was.
         return hidden.clone(), logits.clone()
 
-    def _run_beginning(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _run_whole(
+        self, embeddings: torch.Tensor, last: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
         sequences = Sequences(embeddings, None, positions)
-        _states(self._language_model, sequences, KVCache(self._buffer))
-        return ()  # what is wanted lies in the buffer
+        states = _states(self._language_model, sequences, KVCache(self.buffer))
+        hidden = states.index_select(1, last)[:, 0]
+        return hidden, self._language_model.lm_head(hidden).float()
 
     def _run_questions(
         self,
@@ -240,7 +276,7 @@ class _Graphs:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         slots = self._slot + torch.arange(embeddings.shape[1], device=embeddings.device)
         sequences = Sequences(embeddings, mask, positions)
-        states = _states(self._language_model, sequences, KVCache(self._buffer, slots=slots))
+        states = _states(self._language_model, sequences, KVCache(self.buffer, slots=slots))
         hidden = states.index_select(1, last)[:, 0]
         return hidden, self._language_model.lm_head(hidden).float()
 
@@ -249,17 +285,40 @@ class _Graphs:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         embeddings = self._language_model.model.embed_tokens(token_ids)[:, None]
         sequences = Sequences(embeddings, self._mask, positions)
-        cache = KVCache(self._buffer, slots=self._slot)
+        cache = KVCache(self.buffer, slots=self._slot)
         hidden = _states(self._language_model, sequences, cache)[:, -1]
         return hidden, self._language_model.lm_head(hidden).float()
 
 
-def _beginning(prompt: Prompt, read: Callable[[Prompt], Beginning]) -> Beginning:
-    """That of a prompt, read only if it is not what the image has kept."""
+def _is_kept(prompt: Prompt) -> bool:
     kept = prompt.image.beginning
-    if kept is None or kept.ids != prompt.beginning:
-        kept = prompt.image.beginning = read(prompt)
-    return kept
+    return kept is not None and kept.ids == prompt.beginning
+
+
+def _is_first(prompts: Sequence[Prompt]) -> bool:
+    """Whether it is one question about an image that has no beginning: read all at once."""
+    return len(prompts) == 1 and not _is_kept(prompts[0])
+
+
+def _keep(model: Lisa, prompt: Prompt, buffer: torch.Tensor, mask: torch.Tensor | None) -> None:
+    """Keep what the first row of a `kv_buffer` holds of the prompt's beginning."""
+    length = len(prompt.beginning) - 1 + model.config.num_image_tokens
+    prompt.image.beginning = Beginning(
+        prompt.beginning,
+        buffer[:, :, 0, :, :length].clone(),
+        None if mask is None else mask[:, :length],
+    )
+
+
+def _beginning(model: Lisa, prompt: Prompt) -> Beginning:
+    """That of a prompt, read only if it is not what the image has kept."""
+    if not _is_kept(prompt):
+        sequences = model.embed([prompt.beginning], prompt.image.image_tokens)
+        buffer = kv_buffer(model.language_model, 1, sequences.embeddings.shape[1])
+        _states(model.language_model, sequences, KVCache(buffer))
+        _keep(model, prompt, buffer, sequences.attention_mask)
+    assert prompt.image.beginning is not None
+    return prompt.image.beginning
 
 
 def _longest(beginnings: Sequence[Beginning]) -> int:

@@ -22,9 +22,9 @@ from lisa_ros.model.preprocessing import (
     MaskGeometry,
     check_image,
     clip_input,
+    image_tensor,
     language_view,
     sam_input,
-    to_pixels,
 )
 from lisa_ros.model.sam import Sam
 from lisa_ros.model.timing import StageTimer
@@ -91,12 +91,13 @@ class ImageFeatures:
 
 @dataclass
 class Sequences:
-    """A batch of prompts with the image features put in, ready for the language model.
+    """A batch of what the language model reads at once.
 
     Attributes:
-        embeddings: (B, T, hidden), T = longest prompt + num_image_tokens - 1.
+        embeddings: (B, T, hidden).
         attention_mask: (B, T) bool, or None where every position counts; (B, 1, T, T) where it
-            depends on the position that looks.
+            depends on the position that looks.  In place of the last T it is P + T, or the room of
+            a cache, where P positions have been read before.
         position_ids: (B, T) int64.
     """
 
@@ -182,7 +183,7 @@ class Lisa(nn.Module):
         height, width = image.shape[:2]
         with timer.stage("preprocess"):
             # A copy: the caller may use the array again before the first question.
-            image_pixels = to_pixels(image, self.device)
+            image_pixels = image_tensor(image, self.device)
             sam_pixels, geometry = sam_input(image_pixels, config.sam.image_size)
             sam_pixels = sam_pixels[None].to(self.dtype)
         sam_ready = None

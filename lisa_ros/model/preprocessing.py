@@ -60,11 +60,12 @@ def check_image(image: object) -> np.ndarray:
     return image
 
 
-def to_pixels(image: np.ndarray | torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
-    """An image, uint8 (H, W, 3), as a tensor of its own where it shall be preprocessed."""
-    if isinstance(image, torch.Tensor):
-        return image
-    return torch.from_numpy(np.array(image)).to(device)
+def image_tensor(
+    image: np.ndarray | torch.Tensor, device: torch.device | None = None
+) -> torch.Tensor:
+    """An image, uint8 (H, W, 3), as a tensor where it shall be preprocessed; a copy of an array."""
+    tensor = image if isinstance(image, torch.Tensor) else torch.from_numpy(np.array(image))
+    return tensor.to(device)
 
 
 def clip_input(
@@ -73,14 +74,14 @@ def clip_input(
     """CLIP's normalised input.
 
     Args:
-        image: RGB uint8 (H, W, 3), or its `to_pixels`.
+        image: RGB uint8 (H, W, 3), or its `image_tensor`.
         view: `crop` takes the centre square (published), `pad` the whole image on a square of
             the mean colour, `squash` the whole image stretched to a square.
 
     Returns:
         float32 (3, crop_size, crop_size), where the image is.
     """
-    pixels, size = to_pixels(image), config.crop_size
+    pixels, size = image_tensor(image), config.crop_size
     if view == "squash":
         square = _resize(pixels, (size, size))
     else:
@@ -104,8 +105,8 @@ def language_view(
     scaled_height, scaled_width = _short_edge_size(height, width, config.shortest_edge)
     x0, x1 = _centre(scaled_width, config.crop_size)
     y0, y1 = _centre(scaled_height, config.crop_size)
-    left, right = _to_pixels(x0, x1, width / scaled_width)
-    top, bottom = _to_pixels(y0, y1, height / scaled_height)
+    left, right = _to_bounds(x0, x1, width / scaled_width)
+    top, bottom = _to_bounds(y0, y1, height / scaled_height)
     return left, top, right, bottom
 
 
@@ -113,13 +114,13 @@ def sam_input(image: np.ndarray | torch.Tensor, square: int) -> tuple[torch.Tens
     """SAM's normalised input, padded with zeros at the right and bottom.
 
     Args:
-        image: RGB uint8 (H, W, 3), or its `to_pixels`.
+        image: RGB uint8 (H, W, 3), or its `image_tensor`.
         square: side of SAM's input (`SamConfig.image_size`).
 
     Returns:
         float32 (3, square, square) where the image is, and how it lies on the image.
     """
-    pixels = to_pixels(image)
+    pixels = image_tensor(image)
     height, width = pixels.shape[:2]
     scale = square / max(height, width)
     # At least one pixel a side, so that a 1 x 12000 image has a height.
@@ -156,6 +157,9 @@ def _resize_and_crop(pixels: torch.Tensor, config: ClipPreprocessing) -> torch.T
     height, width = pixels.shape[:2]
     scaled = _short_edge_size(height, width, config.shortest_edge)
     (y0, y1), (x0, x1) = _centre(scaled[0], size), _centre(scaled[1], size)
+    if pixels.device.type != "cpu":
+        crop = slice(y0, y1), slice(x0, x1)
+        return resample(pixels, scaled, BICUBIC, (0, width), (0, height), crop)
     if scaled[0] * scaled[1] > _MAX_RESIZED_PIXELS:
         across, down = width / scaled[1], height / scaled[0]
         return _resize(
@@ -199,7 +203,7 @@ def _centre(length: int, size: int) -> tuple[int, int]:
     return start, start + size
 
 
-def _to_pixels(start: int, end: int, scale: float) -> tuple[int, int]:
+def _to_bounds(start: int, end: int, scale: float) -> tuple[int, int]:
     """A stretch in pixels of the image, at least one."""
     first = int(start * scale + 0.5)
     return first, max(int(end * scale + 0.5), first + 1)

@@ -51,6 +51,7 @@ def resample(
     kernel: Kernel,
     across: tuple[float, float],
     down: tuple[float, float],
+    crop: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> torch.Tensor:
     """Resize a part of an image, rows first.
 
@@ -58,17 +59,19 @@ def resample(
         pixels: uint8 (H, W, C).
         size: (height, width) of the result.
         across, down: the part, in pixels of the image: from left to right, from top to bottom.
+        crop: rows and columns of the result that are wanted; no others are computed.
     """
-    rows = _resample(pixels, 1, size[1], kernel, across)
-    return _resample(rows, 0, size[0], kernel, down)
+    first, weights = _taps(pixels.shape[1], size[1], kernel, across)
+    rows = _resample(pixels, 1, first[crop[1]], weights[:, crop[1]])
+    first, weights = _taps(pixels.shape[0], size[0], kernel, down)
+    return _resample(rows, 0, first[crop[0]], weights[:, crop[0]])
 
 
 def _resample(
-    pixels: torch.Tensor, axis: int, length: int, kernel: Kernel, part: tuple[float, float]
+    pixels: torch.Tensor, axis: int, first: np.ndarray, weights: np.ndarray
 ) -> torch.Tensor:
-    first, weights = _taps(pixels.shape[axis], length, kernel, part)
     shape = [1, 1, 1]
-    shape[axis] = length
+    shape[axis] = len(first)
     # At most 255 * 2^22 * 1.25, what the cubic's negative weights add included: below 2^31.
     total = torch.full((), 1 << (_PRECISION_BITS - 1), dtype=torch.int32, device=pixels.device)
     at = torch.from_numpy(first).to(pixels.device)

@@ -74,9 +74,9 @@ StreamEvent = Words | ObjectFound | Finished
 
 
 class Segmenter:
-    """Answers instructions about one image at a time.
+    """Answers instructions about images.
 
-    `set_image` computes the image's features once; any number of questions may follow.  An object
+    `set_image` computes an image's features once; any number of questions may follow.  An object
     of this class belongs to one thread.
 
     Attributes:
@@ -88,8 +88,7 @@ class Segmenter:
         self.model = model
         self.model_id = model_id
         self.precision = precision
-        self._features: ImageFeatures | None = None
-        self._uncharged_ms: float | None = None  # of set_image, until a question has paid it
+        self._image: _Image | None = None
 
     @classmethod
     def from_pretrained(
@@ -122,16 +121,17 @@ class Segmenter:
     def warm_up(self, max_new_tokens: int = 512) -> None:
         """Capture the CUDA graphs for answers of this length, so that no question waits for it.
 
-        Those for the prompt are captured for questions of up to about 130 tokens.  Does nothing on
-        the CPU, where nothing is captured.
+        Those for the prompt are captured for first and further questions of up to about 130
+        tokens.  Does nothing on the CPU, where nothing is captured.
         """
         if not self.model.has_cuda_graphs:
             return
-        self.set_image(np.zeros((720, 1280, 3), np.uint8))
         # The longest first: where it has room, so have the others.  An "a" is one token.
         for steps in reversed(range(_PROMPT_STEPS)):
-            with suppress(InstructionError):  # the model's context may be shorter than that
-                self._say_little("a " * (1 + steps * PROMPT_STEP), max_new_tokens)
+            self.set_image(np.zeros((720, 1280, 3), np.uint8))
+            for _ in ("first", "further"):
+                with suppress(InstructionError):  # the model's context may be shorter than that
+                    self._say_little("a " * (1 + steps * PROMPT_STEP), max_new_tokens)
         self.answer("a", mask_only=True)
         self.reset_image()
 
@@ -149,14 +149,13 @@ class Segmenter:
         Raises:
             ImageError: the image is not of that form.
         """
-        self._features, self._uncharged_ms = self._encode(image)
+        self._image = self._encode(image)
 
-    def _encode(self, image: np.ndarray) -> tuple[ImageFeatures, float]:
-        """The features of an image, and the milliseconds that they took."""
+    def _encode(self, image: np.ndarray) -> _Image:
         started = time.perf_counter()
         with self._out_of_memory_explained():
             features = self.model.encode_image(image)
-        return features, 1000 * (time.perf_counter() - started)
+        return _Image(features, 1000 * (time.perf_counter() - started))
 
     @property
     def language_view(self) -> tuple[int, int, int, int]:
@@ -165,12 +164,11 @@ class Segmenter:
         Raises:
             UsageError: no image is set.
         """
-        return self._require_features().language_view
+        return self._require_image().features.language_view
 
     def reset_image(self) -> None:
         """Let go of the image and of the memory that its features take."""
-        self._features = None
-        self._uncharged_ms = None
+        self._image = None
 
     def answer(
         self,
@@ -228,10 +226,9 @@ class Segmenter:
             InstructionError: the instruction has no words, or is longer than the context.
         """
         # Not a generator itself, so that a wrong call fails here and not at the first event.
-        features = self._require_features()
-        question = self._question(instruction, features, template, history, max_new_tokens)
-        clock = self._clock_of_set_image(features)
-        events = self._run([question], clock, max_new_tokens, mask_only, sampling, cancelled)
+        image = self._require_image()
+        question = self._question(instruction, template, history, max_new_tokens)
+        events = self._run([question], [image], max_new_tokens, mask_only, sampling, cancelled)
         return (event for _, event in events)
 
     def decode(self, embedding: np.ndarray) -> SegmentedObject:
@@ -250,7 +247,7 @@ class Segmenter:
                 f"expected a finite embedding of shape ({self.model.config.out_dim},), got "
                 f"{embedding.dtype} of shape {embedding.shape}"
             )
-        features = self._require_features()
+        features = self._require_image().features
         timer = features.timer
         with torch.inference_mode(), self._out_of_memory_explained():
             features.wait_for_sam()  # here, so that the encoder's time is not the decoder's too
@@ -275,15 +272,12 @@ class Segmenter:
         Raises:
             UsageError: no image is set.
         """
-        features = self._require_features()
-        if self._uncharged_ms is None:
-            return {}
-        self._uncharged_ms = None
-        return features.timer.milliseconds()
+        image = self._require_image()
+        return {} if image.take_ms() is None else image.features.timer.milliseconds()
 
     def pooled_features(self, item: SegmentedObject) -> np.ndarray:
         """Mean of SAM's image features under an object's mask: what it looks like, (C,) float32."""
-        features = self._require_features()
+        features = self._require_image().features
         with torch.inference_mode():
             embedding = features.wait_for_sam()[0].float()  # (C, g, g)
             logits = item.low_res_mask.to(embedding.device)[None, None]
@@ -318,51 +312,35 @@ class Segmenter:
         """
         if not instructions:
             raise UsageError("answer_batch: expected at least one instruction, got none")
-        if images is None:
-            features = self._require_features()
-            features_of_each = [features] * len(instructions)
-            clock = self._clock_of_set_image(features)
-        else:
-            if len(images) != len(instructions):
-                raise UsageError(
-                    f"answer_batch: expected an image for each of {len(instructions)} "
-                    f"instructions, got {len(images)}"
-                )
-            arrays = {id(image): image for image in images}
-            encoded = {key: self._encode(image) for key, image in arrays.items()}
-            features_of_each = [encoded[id(image)][0] for image in images]
-            clock = _Clock(
-                [features.timer for features, _ in encoded.values()],
-                sum(ms for _, ms in encoded.values()),
-                self.model.device,
+        if images is not None and len(images) != len(instructions):
+            raise UsageError(
+                f"answer_batch: expected an image for each of {len(instructions)} instructions, "
+                f"got {len(images)}"
             )
-        questions = [
-            self._question(words, features, template, (), max_new_tokens)
-            for words, features in zip(instructions, features_of_each, strict=True)
-        ]
+        questions = [self._question(words, template, (), max_new_tokens) for words in instructions]
+        if images is None:
+            image_of_each = [self._require_image()] * len(questions)
+        else:
+            arrays = list(images)
+            by_id = {id(array): array for array in arrays}
+            encoded = {key: self._encode(array) for key, array in by_id.items()}
+            image_of_each = [encoded[id(array)] for array in arrays]
         answers: dict[int, Answer] = {}
         for row, event in self._run(
-            questions, clock, max_new_tokens, mask_only, sampling, lambda: False
+            questions, image_of_each, max_new_tokens, mask_only, sampling, lambda: False
         ):
             if isinstance(event, Finished):
                 answers[row] = event.answer
         return [answers[row] for row in range(len(questions))]
 
-    def _require_features(self) -> ImageFeatures:
-        if self._features is None:
+    def _require_image(self) -> _Image:
+        if self._image is None:
             raise UsageError("no image is set; call set_image(image) before asking")
-        return self._features
-
-    def _clock_of_set_image(self, features: ImageFeatures) -> _Clock:
-        """The clock of a run about it; the first also pays for the image's features."""
-        uncharged_ms, self._uncharged_ms = self._uncharged_ms, None
-        encoding = [] if uncharged_ms is None else [features.timer]
-        return _Clock(encoding, uncharged_ms or 0.0, self.model.device)
+        return self._image
 
     def _question(
         self,
         instruction: str,
-        features: ImageFeatures,
         template: str | None,
         history: Sequence[Turn],
         max_new_tokens: int,
@@ -377,18 +355,19 @@ class Segmenter:
         prompt_ids = self.model.tokenizer.encode(pieces)
         length = len(prompt_ids) - 1 + config.num_image_tokens  # the image is one id
         check_length(self.model, length, max_new_tokens)
-        return _Question(instruction, words, prompt_ids, features)
+        return _Question(instruction, words, prompt_ids)
 
     def _run(
         self,
         questions: list[_Question],
-        clock: _Clock,
+        images: list[_Image],
         max_new_tokens: int,
         mask_only: bool,
         sampling: Sampling | None,
         cancelled: Callable[[], bool],
     ) -> Iterator[tuple[int, StreamEvent]]:
-        features = [question.features for question in questions]
+        clock = _Clock(images, self.model.device)
+        features = [image.features for image in images]
         prompts = [question.prompt_ids for question in questions]
         events: Iterator[Event]
         if mask_only:
@@ -412,18 +391,21 @@ class Segmenter:
                         yield event.row, Words(event.text)
                 elif isinstance(event, MaskEvent):
                     with clock.timer.stage("upscale"):
-                        item = self._segmented_object(event, question.features)
+                        item = self._segmented_object(event, features[event.row])
                     clock.mask_is_out()
                     question.objects.append(item)
                     yield event.row, ObjectFound(item)
                 else:
-                    answer = self._finish(question, event, clock.milliseconds())
+                    answer = self._finish(
+                        question, event, features[event.row], clock.milliseconds()
+                    )
                     yield event.row, Finished(answer)
 
     def _finish(
         self,
         question: _Question,
         end: EndEvent,
+        features: ImageFeatures,
         timings_ms: dict[str, float],
     ) -> Answer:
         tokenizer = self.model.tokenizer
@@ -440,7 +422,7 @@ class Segmenter:
             objects=tuple(question.objects),
             prompt_ids=tuple(question.prompt_ids),
             answer_ids=tuple(question.answer_ids),
-            language_view=question.features.language_view,
+            language_view=features.language_view,
             timings_ms=timings_ms,
             model_id=self.model_id,
             precision=self.precision,
@@ -494,7 +476,8 @@ class Segmenter:
             raise OutOfMemoryError(
                 f"{self.model.device} ran out of memory while answering in {self.precision} "
                 f"({str(error).splitlines()[0]}). The weights alone need: {sizes}; load the model "
-                "with a smaller precision, or free the memory that other programs hold"
+                "with a smaller precision, ask fewer questions at once, or free the memory that "
+                "other programs hold"
             ) from None
 
 
@@ -505,25 +488,35 @@ class _Question:
     instruction: str
     words: str
     prompt_ids: list[int]
-    features: ImageFeatures
     answer_ids: list[int] = field(default_factory=list)
     objects: list[SegmentedObject] = field(default_factory=list)
 
 
-class _Clock:
-    """Stage times of one run.
+@dataclass
+class _Image:
+    """An image's features.
 
-    Args:
-        encoding: timers of images whose features the run has to pay for.
-        encoding_ms: what these took until now.
+    Attributes:
+        encoding_ms: what they took, until an answer has told it.
     """
 
-    def __init__(
-        self, encoding: Sequence[StageTimer], encoding_ms: float, device: torch.device
-    ) -> None:
+    features: ImageFeatures
+    encoding_ms: float | None
+
+    def take_ms(self) -> float | None:
+        """The time, if it has not been told yet."""
+        taken, self.encoding_ms = self.encoding_ms, None
+        return taken
+
+
+class _Clock:
+    """Stage times of one run; the first about an image also pays for the image's features."""
+
+    def __init__(self, images: Sequence[_Image], device: torch.device) -> None:
+        taken = [(image.features.timer, image.take_ms()) for image in images]
         self.timer = StageTimer(device)
-        self._encoding = encoding
-        self._started = time.perf_counter() - encoding_ms / 1000
+        self._encoding = [timer for timer, ms in taken if ms is not None]
+        self._started = time.perf_counter() - sum(ms or 0.0 for _, ms in taken) / 1000
         self._first_mask_ms: float | None = None
 
     def mask_is_out(self) -> None:

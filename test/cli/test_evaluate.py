@@ -23,6 +23,7 @@ VAL = DATASET / "reason_seg" / "ReasonSeg" / "val"
 MODEL = (
     *("--model", GOLDEN / "lisa-tiny", "--vision-tower", GOLDEN / "clip-vit-tiny-patch14"),
     *("--sam-config", GOLDEN / "sam_config.json", "--device", "cpu", "--max-new-tokens", 12),
+    *("--batch-size", 1),  # masks are compared to the pixel, and a batch may round otherwise
 )
 GIOU, CIOU = (np.load(GOLDEN / "reasonseg.npz")[f"val/{name}"].item() for name in ("giou", "ciou"))
 
@@ -69,6 +70,13 @@ def test_forced_gives_the_published_scores(forced: Path):
         for key in ("intersection", "union"):
             want = golden[f"{line['picture']}/{key}"][1]
             assert result[key] == pytest.approx(want, rel=1e-3)
+
+
+def test_batches_of_pictures_give_the_same_scores(tmp_path: Path, forced: Path):
+    assert evaluate("reason_seg/val", tmp_path, "--batch-size", 3) == 0
+    ours, alone = (report(out)["scores"]["overall"] for out in (tmp_path, forced))
+    assert ours == pytest.approx(alone, abs=1e-3)
+    assert [line["index"] for line in lines(tmp_path)] == [0, 1, 2, 3]
 
 
 def test_generate_lets_the_model_answer(tmp_path: Path, forced: Path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lisa_ros.model.generation import MaskEvent, TokenEvent, generate
-from lisa_ros.model.preprocessing import clip_input, sam_input, to_pixels, upscale_masks
+from lisa_ros.model.preprocessing import clip_input, image_tensor, sam_input, upscale_masks
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +49,7 @@ def test_images_are_preprocessed_as_on_the_cpu(first_golden, models):
     config = models["fp32"].config
     for index in range(5):
         image = first_golden.image(index)
-        on_gpu = to_pixels(image, torch.device("cuda"))
+        on_gpu = image_tensor(image, torch.device("cuda"))
         for got, want in (
             (
                 clip_input(on_gpu, config.clip_preprocessing, config.clip_view),
@@ -77,3 +77,18 @@ def test_a_second_question_is_read_behind_the_image(first_golden, models):
         want = golden.group("generate", case["key"])["output_ids"].tolist()
         assert prompt + new_ids == want
         list(generate(model, other, [prompt], max_new_tokens=3))
+
+
+def test_a_batch_about_several_images(first_golden, models):
+    golden, model = first_golden, models["fp32"]
+    cases = golden.cases("generate")[:3]
+    images = [model.encode_image(golden.image(case["image"])) for case in cases]
+    prompts = [golden.prompt_ids(case["instruction"]) for case in cases]
+    limit = min(case["max_new_tokens"] for case in cases)
+    rows = [[], [], []]
+    for event in generate(model, images, prompts, max_new_tokens=limit):
+        if isinstance(event, TokenEvent):
+            rows[event.row].append(event.token_id)
+    for case, prompt, new_ids in zip(cases, prompts, rows, strict=True):
+        want = golden.group("generate", case["key"])["output_ids"].tolist()
+        assert prompt + new_ids == want[: len(prompt) + limit]

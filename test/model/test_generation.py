@@ -99,6 +99,18 @@ def test_batch_about_several_images_equals_single_ones(model, first_golden, prom
         assert_same_answer(got, single)
 
 
+def test_unknown_token_before_the_image(model, first_golden, prompts):
+    """The published mask passes over a place beside it, in further questions and batches too."""
+    rows = [[prompts[0][0], 0, *prompts[0][1:]], prompts[1]]
+    fresh = replace(first_golden.features(1), beginning=None)
+    with torch.inference_mode():
+        want = model([rows[0]], fresh.image_tokens).logits[0, -1].softmax(0)
+    seg = model.tokenizer.seg_id
+    for about, batch in ((fresh, rows[:1]), (fresh, rows[:1]), (fresh, rows)):
+        event = masks_of(force_masks(model, about, batch))[0]
+        torch.testing.assert_close(event.seg_probability, want[seg], atol=1e-7, rtol=1e-3)
+
+
 def test_batch_of_forced_masks_equals_single_ones(model, features, prompts):
     batch = split(force_masks(model, features, prompts), len(prompts))
     for prompt, got in zip(prompts, batch, strict=True):
@@ -290,7 +302,7 @@ def counted(module, shape_of):
 
 
 def test_each_position_is_read_once(model, prompts, first_golden):
-    """The beginning with the image, the question, then one position for each token but the last."""
+    """The prompt with the image in one pass, then one position for each token but the last."""
     features = replace(first_golden.features(1), beginning=None)
     _ = features.image_tokens
     llama = model.language_model
@@ -304,8 +316,7 @@ def test_each_position_is_read_once(model, prompts, first_golden):
         again = ids_of(generate(model, features, [prompts[1]], max_new_tokens=64))
     start = prompts[0].index(-200) + 1
     assert read == [
-        start - 1 + model.config.num_image_tokens,
-        len(prompts[0]) - start,
+        len(prompts[0]) - 1 + model.config.num_image_tokens,
         *[1] * (len(tokens) - 1),
         len(prompts[1]) - start,  # of a second question about the image no more than this
         *[1] * (len(again) - 1),

@@ -3,6 +3,8 @@
 That graphs give the same numbers as their functions is for a GPU to show (test/gpu).
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_generation import assert_same_answer, ids_of, masks_of, split
@@ -72,8 +74,10 @@ def model(first_golden, captures, monkeypatch):
 
 def test_graphs_give_the_tokens_of_the_eager_decoder(model, features, prompts, eager):
     for _ in range(2):  # the second time in buffers that are not empty
+        fresh = replace(features, beginning=None)
         for prompt, want in zip(prompts, eager, strict=True):
-            assert_same_answer(list(generate(model, features, [prompt], max_new_tokens=64)), want)
+            for about in (fresh, replace(features, beginning=None)):
+                assert_same_answer(list(generate(model, about, [prompt], max_new_tokens=64)), want)
 
 
 def test_a_batch_gives_the_tokens_of_single_answers(model, features, prompts, eager):
@@ -82,14 +86,29 @@ def test_a_batch_gives_the_tokens_of_single_answers(model, features, prompts, ea
         assert_same_answer(got, want)
 
 
+def test_a_batch_about_several_images_gives_the_tokens_of_single_answers(
+    model, first_golden, prompts, eager
+):
+    """Beginnings that are read here; three rows in graphs of four."""
+    images = [replace(first_golden.features(k), beginning=None) for k in (1, 0, 1)]
+    rows = [prompts[0], prompts[1], prompts[1]]
+    batch = split(generate(model, images, rows, max_new_tokens=64), len(rows))
+    assert_same_answer(batch[0], eager[0])
+    assert_same_answer(batch[2], eager[1])
+    other = replace(first_golden.features(0), beginning=None)
+    assert_same_answer(batch[1], list(generate(model, other, [rows[1]], max_new_tokens=64)))
+
+
 def test_what_warm_up_captures_serves_the_questions(model, captures, picture):
     segmenter = Segmenter(model, model_id="golden", precision="fp32")
     segmenter.warm_up(max_new_tokens=64)
-    assert sorted(captures) == ["beginning", "questions", "questions", "questions", "step"]
+    assert sorted(captures) == ["questions"] * 3 + ["step"] + ["whole"] * 3
     captures.clear()
     segmenter.set_image(picture(60, 80))
     segmenter.answer("the cup", max_new_tokens=64)
     segmenter.answer("the cup", mask_only=True)
+    segmenter.answer("the cup " * 40, max_new_tokens=3)
+    segmenter.set_image(picture(60, 80))
     segmenter.answer("the cup " * 40, max_new_tokens=3)
     assert captures == []
 
@@ -114,17 +133,18 @@ def test_a_second_question_reads_no_image_again(model, prompts, eager, first_gol
 
 def test_larger_graphs_serve_smaller_answers(model, features, prompts, captures):
     [prompt] = prompts[:1]
-    for limit, count in ((400, 2), (3, 0), (64, 0)):
+    features = replace(features, beginning=None)
+    for limit, names in ((400, ["questions", "step", "whole"]), (3, []), (64, [])):
         captures.clear()
         next(generate(model, features, [prompt], max_new_tokens=limit))
         list(generate(model, features, [prompt], max_new_tokens=3))
-        assert len(captures) == count
+        assert sorted(captures) == names
     assert len(model.decoder_graphs) == 1
 
 
 def test_graphs_of_few_batch_sizes_are_kept(model, features, prompts):
-    for size in (1, 2, 3, 2):
-        list(force_masks(model, features, [prompts[0]] * size))
+    for count, size in ((1, 1), (2, 2), (3, 4), (4, 4), (2, 2)):
+        list(force_masks(model, features, [prompts[0]] * count))
         assert set(model.decoder_graphs) == {1, size}
 
 

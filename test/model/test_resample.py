@@ -51,6 +51,13 @@ def test_a_part_is_equal_to_pillow(name):
     np.testing.assert_array_equal(got.numpy(), want)
 
 
+def test_what_is_cropped_away_is_not_needed():
+    pixels = torch.from_numpy(noise(70, 90))
+    whole = resample(pixels, (40, 200), BICUBIC, (0, 90), (0, 70))
+    crop = slice(3, 21), slice(50, 150)
+    assert torch.equal(resample(pixels, (40, 200), BICUBIC, (0, 90), (0, 70), crop), whole[crop])
+
+
 @pytest.mark.parametrize("view", ["crop", "pad", "squash"])
 @pytest.mark.parametrize("size", [(72, 128), (1, 9000), (333, 250)])
 def test_inputs_are_those_of_the_cpu(size, view, monkeypatch):

@@ -24,6 +24,7 @@ from lisa_ros.perception import (
     Turn,
     Words,
 )
+from lisa_ros.perception.segmenter import _Image
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,7 @@ def about(first_golden, segmenter):
 
     def set_image(case) -> Segmenter:
         # As `set_image`, but each image is encoded only once in all tests.
-        segmenter._features = first_golden.features(case["image"])
-        segmenter._uncharged_ms = None
+        segmenter._image = _Image(first_golden.features(case["image"]), None)
         return segmenter
 
     return set_image
@@ -236,7 +236,7 @@ def test_a_batch_about_several_images(first_golden, about, cases, monkeypatch):
     images = {case["image"]: first_golden.image(case["image"]) for case in own}
     segmenter = about(cases[1])
     want = [about(case).answer(case["instruction"], template="raw") for case in own]
-    before = about(cases[3])._features
+    before = about(cases[3])._image
     encode, encoded = segmenter.model.encode_image, []
     monkeypatch.setattr(
         segmenter.model, "encode_image", lambda image: encoded.append(1) or encode(image)
@@ -252,7 +252,10 @@ def test_a_batch_about_several_images(first_golden, about, cases, monkeypatch):
         assert (ours.mask != alone.mask).mean() < 1e-3
         assert ours.timings_ms["sam_encoder"] > 0
     assert len(encoded) == len(images) == 2
-    assert segmenter._features is before
+    assert segmenter._image is before
+    with pytest.raises(InstructionError):  # before any image is encoded
+        segmenter.answer_batch(["a", " "], images=[images[cases[1]["image"]]] * 2)
+    assert len(encoded) == 2
     with pytest.raises(UsageError, match="an image for each of 2 instructions, got 1"):
         segmenter.answer_batch(["a", "b"], images=[images[cases[1]["image"]]])
 
