@@ -64,12 +64,14 @@ OUTLINES = {
 
 def questions_about_scenes(count: int) -> list[tuple[np.ndarray, str, str]]:
     """Pictures with two questions each."""
-    found = []
+    found: list[tuple[np.ndarray, str, str]] = []
+    seed = SEED
     with Renderer(640, 480) as renderer:
-        for k in range(count):
-            example = render_example(renderer, SEED + k, SceneSettings(640, 480, questions=6))
-            first, second = [q.instruction for q in example.questions if q.wants_mask][:2]
-            found.append((example.rgb, first, second))
+        while len(found) < count:
+            example = render_example(renderer, seed, SceneSettings(640, 480, questions=6))
+            first, *others = [q.instruction for q in example.questions if q.wants_mask]
+            found += [(example.rgb, first, second) for second in others[:1]]
+            seed += 1
     return found
 
 
@@ -82,7 +84,7 @@ def answer_times(
         segmenter.set_image(rgb)
         times["first"].append(dict(segmenter.answer(first).timings_ms))
         times["second"].append(dict(segmenter.answer(second).timings_ms))
-        segmenter._require_features().beginning = None
+        segmenter._require_image().features.beginning = None
         times["forgotten"].append(dict(segmenter.answer(second).timings_ms))
     return {name: values[2:] for name, values in times.items()}  # two to warm up
 
