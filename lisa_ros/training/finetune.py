@@ -40,6 +40,7 @@ from lisa_ros.training.feature_cache import FeatureCache
 from lisa_ros.training.loop import (
     Loop,
     LoopSettings,
+    bf16_is_fast,
     bf16_products,
     make_accelerator,
     seed_everything,
@@ -113,6 +114,8 @@ def train(
         )
     if config.precision == "nf4" and accelerator.device.type != "cuda":
         raise ConfigError("precision: nf4 trains on a GPU only, got a CPU; set it to bf16")
+    if config.precision == "bf16" and not bf16_is_fast(accelerator.device):
+        say("this processor does not compute in bf16: `precision: fp32` is several times as fast")
     config = _with_whole_paths(config)
     folder = Path(config.run)
     if accelerator.is_main_process:

@@ -32,6 +32,7 @@ from lisa_ros.data.mixture import Item, Mixture
 from lisa_ros.data.samples import Sample
 from lisa_ros.evaluation.sources import open_source
 from lisa_ros.model import load
+from lisa_ros.model.errors import LisaError
 from lisa_ros.training import finetune, mixture_batches
 from lisa_ros.training.batch import training_losses
 from lisa_ros.training.config import ConfigError, TrainConfig, write_train_config
@@ -168,6 +169,16 @@ def test_other_choices_are_no_continuation(trained, start):
     with pytest.raises(ConfigError, match=r"other choices: learning_rate was 0.0003 and is 0.1"):
         train(replace(start, learning_rate=0.1))
     train(replace(start, workers=1, save_interval=1.0))  # decide nothing; the training has ended
+
+
+def test_slow_bf16_is_told(start, tmp_path, monkeypatch):
+    config = replace(start, precision="bf16", model=str(tmp_path / "none"), run=str(tmp_path))
+    for is_fast in (False, True):
+        monkeypatch.setattr(finetune, "bf16_is_fast", lambda device, is_fast=is_fast: is_fast)
+        said: list[str] = []
+        with pytest.raises(LisaError):
+            train(config, say=said.append)
+        assert any("precision: fp32" in text for text in said) is not is_fast
 
 
 def test_other_data_are_no_continuation(trained, start):
