@@ -46,6 +46,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the training, and its model's long answers about what it never saw
 def test_eight_scenes_can_be_learned_by_heart(trained):
     segmenter = Segmenter.from_pretrained(trained / "model", device="cpu")
     scores = score_answers(segmenter, scene_cases(SceneSet(trained / "scenes")), template="mask")
