@@ -157,15 +157,12 @@ def _resize_and_crop(pixels: torch.Tensor, config: ClipPreprocessing) -> torch.T
     height, width = pixels.shape[:2]
     scaled = _short_edge_size(height, width, config.shortest_edge)
     (y0, y1), (x0, x1) = _centre(scaled[0], size), _centre(scaled[1], size)
-    if pixels.device.type != "cpu":
-        crop = slice(y0, y1), slice(x0, x1)
-        return resample(pixels, scaled, BICUBIC, (0, width), (0, height), crop)
-    if scaled[0] * scaled[1] > _MAX_RESIZED_PIXELS:
+    if pixels.device.type == "cpu" and scaled[0] * scaled[1] > _MAX_RESIZED_PIXELS:
         across, down = width / scaled[1], height / scaled[0]
         return _resize(
             pixels, (size, size), across=(x0 * across, x1 * across), down=(y0 * down, y1 * down)
         )
-    return _resize(pixels, scaled)[y0:y1, x0:x1]
+    return _resize(pixels, scaled, crop=(slice(y0, y1), slice(x0, x1)))
 
 
 _PILLOW = {BILINEAR: Image.Resampling.BILINEAR, BICUBIC: Image.Resampling.BICUBIC}
@@ -178,18 +175,21 @@ def _resize(
     *,
     across: tuple[float, float] | None = None,
     down: tuple[float, float] | None = None,
+    crop: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> torch.Tensor:
-    """Resize to (height, width), of the stretches `across` and `down` if they are given."""
+    """Resize to (height, width), of the stretches `across` and `down` if they are given.
+
+    Of the result the rows and columns `crop` are returned.
+    """
     height, width = pixels.shape[:2]
     across, down = across or (0, width), down or (0, height)
     if pixels.device.type != "cpu":
-        return resample(pixels, size, kernel, across, down)
+        return resample(pixels, size, kernel, across, down, crop)
     # In two calls, rows first: Pillow 13 begins with whichever is cheaper, and each pass rounds.
     (left, right), (top, bottom), how = across, down, _PILLOW[kernel]
     rows = Image.fromarray(pixels.numpy()).resize((size[1], height), how, (left, 0, right, height))
-    return torch.from_numpy(
-        np.array(rows.resize((size[1], size[0]), how, (0, top, size[1], bottom)))
-    )
+    whole = rows.resize((size[1], size[0]), how, (0, top, size[1], bottom))
+    return torch.from_numpy(np.array(whole))[crop]
 
 
 def _short_edge_size(height: int, width: int, edge: int) -> tuple[int, int]:

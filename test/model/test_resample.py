@@ -9,6 +9,7 @@ from lisa_ros.model import preprocessing
 from lisa_ros.model.config import ClipPreprocessing
 from lisa_ros.model.resample import BICUBIC, BILINEAR, resample
 
+WHOLE = slice(None), slice(None)
 FILTERS = {"bilinear": BILINEAR, "bicubic": BICUBIC}
 SIZES = [  # of the image, of the result
     ((720, 1280), (576, 1024)),
@@ -65,9 +66,10 @@ def test_inputs_are_those_of_the_cpu(size, view, monkeypatch):
     image, clip = noise(*size), ClipPreprocessing()
     want = preprocessing.clip_input(image, clip, view), *preprocessing.sam_input(image, 256)
 
-    def resize(pixels, target, kernel=BICUBIC, *, across=None, down=None):
+    def resize(pixels, target, kernel=BICUBIC, *, across=None, down=None, crop=WHOLE):
         height, width = pixels.shape[:2]
-        return resample(pixels, target, kernel, across or (0, width), down or (0, height))
+        across, down = across or (0, width), down or (0, height)
+        return resample(pixels, target, kernel, across, down, crop)
 
     monkeypatch.setattr(preprocessing, "_resize", resize)
     got = preprocessing.clip_input(image, clip, view), *preprocessing.sam_input(image, 256)
