@@ -362,5 +362,6 @@ def test_own_pictures_are_a_family_and_a_validation(start, tmp_path):
     )
     said: list[str] = []
     train(config, say=said.append)
-    assert said[0] == "reason_seg/Kitchen/train: 1 samples"
+    # A processor that does not compute in bf16 is told of first.
+    assert "reason_seg/Kitchen/train: 1 samples" in said
     assert "own/val: 1 pictures to score with" in said
