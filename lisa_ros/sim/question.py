@@ -24,6 +24,9 @@ class Question:
         explanation: one or two sentences that are true of the scene; empty after a caption.
         wants_mask: whether the user wants an object shown, not words.
         held_out: whether the words are kept for testing.
+        wrong_answer: how one would begin who shows an object where a refusal is right, in the words
+            that an answer to this instruction has; a model learns from it to doubt what it shows,
+            and not those words.  Empty where an object is there.
     """
 
     kind: str
@@ -33,3 +36,4 @@ class Question:
     explanation: str
     wants_mask: bool
     held_out: bool
+    wrong_answer: str = ""

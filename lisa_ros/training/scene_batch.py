@@ -18,10 +18,9 @@ from lisa_ros.training.batch import Batch, Conversation
 from lisa_ros.training.losses import IGNORE
 from lisa_ros.training.scene_set import Example
 
-# Share of the questions for one thing whose answer "[SEG]." is put into the model's mouth.
+# Share of the questions for one thing, and of the wrong answers, where the answer "[SEG]." is put
+# into the model's mouth.
 _FORCED_SHARE = 0.2
-# What a model says that finds what is not there. The state that prompts SAM is that before `[SEG]`.
-_WRONG_ANSWERS = [f"{opening}{SEG}." for opening in ("", "Sure, ", "It is ", "They are ", "Take ")]
 # Kinds of questions that are learned slowly are asked more often, by this factor.
 _SLOW_KINDS = {"spatial": 2.0, "relation": 2.0, "size": 1.5}
 
@@ -134,7 +133,8 @@ def _dialogues(question: Question, rng: np.random.Generator) -> Iterator[_Dialog
         return
     yield _Dialogue(turn, asked)
     if asked == ():
-        answer = _WRONG_ANSWERS[rng.integers(len(_WRONG_ANSWERS))]
+        # In the words of a right answer: from others a model would learn to doubt the words.
+        answer = f"{SEG}." if rng.random() < _FORCED_SHARE else question.wrong_answer
         yield _Dialogue(replace(turn, answer=answer), None, is_learned=False, is_wrong=True)
 
 

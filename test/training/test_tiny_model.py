@@ -264,6 +264,9 @@ def test_what_is_not_there_is_also_found_wrongly(trained):
         assert wrong.ids.count(tokenizer.seg_id) == 1
         assert refusal.ids.count(tokenizer.seg_id) == 0
         assert set(wrong.labels) == {IGNORE}
+        # Only the words of a right answer: others would give the wrong one away.
+        words = tokenizer.decode(wrong.ids[wrong.answer_at :]).split("[SEG]")[0].strip()
+        assert words in ("", "Sure,", "It is", "They are", "Take", "There are two:")
     for_network = to_device(batch, config, torch.device("cpu"), varied=False)
     assert sum(map(len, for_network.masks)) == sum(len(asked or ()) for asked in batch.asked)
 
