@@ -123,8 +123,11 @@ def train(
     seed_everything(config.seed)
     start = start_of(config)
     mixture, data_sets = _open_data(config, strict)
+    source: CaseSource | None = None
+    if config.validation is not None:
+        source = open_source(config.validation, Path(config.validation_data or config.data))
     if accelerator.is_main_process:
-        _claim_data(folder, data_sets)
+        _claim_data(folder, data_sets, source)
     for data_set in data_sets:
         say(f"{data_set.name}: {len(data_set)} samples")
     model = trainable_model(start, config, accelerator.device)
@@ -151,8 +154,7 @@ def train(
         )
 
     score: Callable[[], float] | None = None
-    if config.validation is not None:
-        source = open_source(config.validation, Path(config.validation_data or config.data))
+    if source is not None:
         say(f"{source.name}: {len(source)} pictures to score with")
         score = partial(giou, model, source, config.precision, strict=strict)
     loop.run(share, folder.name, score=score)
@@ -272,10 +274,15 @@ def _claim(folder: Path, config: TrainConfig) -> None:
         )
 
 
-def _claim_data(folder: Path, data_sets: list[DataSet]) -> None:
-    """Keep how many samples there are, or compare it: another number is another order of them."""
+def _claim_data(folder: Path, data_sets: list[DataSet], source: CaseSource | None) -> None:
+    """Keep how many samples there are, or compare it.
+
+    Another number is another order of them, or another score to be the best.
+    """
     path = folder / _DATA_NAME
     counts = {data_set.name: len(data_set) for data_set in data_sets}
+    if source is not None:
+        counts[f"validation {source.name}"] = len(source)
     if not (folder / "last.pt").is_file() or not path.is_file():
         path.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
         return

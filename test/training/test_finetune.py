@@ -184,13 +184,14 @@ def test_slow_bf16_is_told(start, tmp_path, monkeypatch):
 def test_other_data_are_no_continuation(trained, start):
     known = trained / "data.json"
     counts = json.loads(known.read_text())
-    name, count = next(iter(counts.items()))
-    known.write_text(json.dumps({**counts, name: count + 1}))
+    assert any(name.startswith("validation ") for name in counts)
     try:
-        with pytest.raises(
-            ConfigError, match=re.escape(f"{name} had {count + 1} samples and has {count}")
-        ):
-            train(start)
+        for name, count in counts.items():
+            known.write_text(json.dumps({**counts, name: count + 1}))
+            with pytest.raises(
+                ConfigError, match=re.escape(f"{name} had {count + 1} samples and has {count}")
+            ):
+                train(start)
     finally:
         known.write_text(json.dumps(counts))
 
