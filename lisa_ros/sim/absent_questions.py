@@ -6,14 +6,15 @@ in view; a colour only if every object of the class has one colour that is not c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lisa_ros.sim import phrasings
 from lisa_ros.sim.colours import COLOUR_WORDS, COLOURS
 from lisa_ros.sim.descriptions import describe, i_see, opening_words, there_is_no
-from lisa_ros.sim.grammar import NUMBERS, Phrases, listing, pick
+from lisa_ros.sim.grammar import Phrases, listing, pick
 from lisa_ros.sim.needs import NEEDS, Need
-from lisa_ros.sim.nouns import Noun
 from lisa_ros.sim.present_questions import absent_colours
 from lisa_ros.sim.question import SEG, Question
 from lisa_ros.sim.relations import Layout
@@ -51,23 +52,10 @@ _BESIDE: tuple[Phrases, ...] = (
 
 
 def _refusal(
-    kind: str,
-    instruction: Instruction,
-    wrong_opening: str,
-    answer: str,
-    explanation: str,
-    held_out: bool,
+    kind: str, instruction: Instruction, answer: str, explanation: str, held_out: bool
 ) -> Question:
-    return Question(
-        kind,
-        instruction.text,
-        (),
-        answer,
-        explanation,
-        True,
-        held_out,
-        wrong_answer=f"{wrong_opening} {SEG}.",
-    )
+    wrong = f"{opening_words(instruction.opening, instruction.be)} {SEG}."
+    return Question(kind, instruction.text, (), answer, explanation, True, held_out, wrong)
 
 
 def absent_classes(layout: Layout) -> list[str]:
@@ -91,48 +79,38 @@ def _ask_absent_class(layout: Layout, rng: np.random.Generator, held_out: bool) 
     if not absent:
         return None
     facts = facts_of(pick(rng, absent))
-    instruction, opening = _instruction_for_absent(facts, layout, rng, held_out)
-    return _refusal("absent", instruction, opening, there_is_no(facts), i_see(layout), held_out)
+    instruction = _instruction_for_absent(facts, layout, rng, held_out)
+    return _refusal("absent", instruction, there_is_no(facts), i_see(layout), held_out)
 
 
 def _instruction_for_absent(
     facts: ClassFacts, layout: Layout, rng: np.random.Generator, held_out: bool
-) -> tuple[Instruction, str]:
-    """All the ways in which objects in view are asked for, for one that is not.
-
-    Returns:
-        The instruction, and how an answer begins that shows an object all the same.
-    """
-
-    def about_one(words: str, noun: Noun, parts: HeldOut) -> tuple[Instruction, str]:
-        instruction = instruction_for(words, noun.be, rng, parts)
-        return instruction, opening_words(instruction.opening, noun)
-
+) -> Instruction:
+    """All the ways in which objects in view are asked for, for one that is not."""
     draw = rng.random()
     parts = held_out_parts(rng, held_out)
     if draw < 0.4:
         noun = noun_of(facts, rng, synonym=False)
-        return about_one(definite(noun, rng), noun, HeldOut(frame=held_out))
+        return instruction_for(definite(noun, rng), noun.be, rng, HeldOut(frame=held_out))
     if draw < 0.65:
         noun = noun_of(facts, rng, True, parts.name)
-        return about_one(definite(noun, rng), noun, parts)
+        return instruction_for(definite(noun, rng), noun.be, rng, parts)
     noun = facts.noun
     if draw < 0.75:
         words = definite(noun, rng, pick(rng, COLOURS))
-        return about_one(words, noun, HeldOut(frame=held_out))
+        return instruction_for(words, noun.be, rng, HeldOut(frame=held_out))
     if draw < 0.82:
         words = phrasings.ALL_OF.draw(rng, parts.name).format(n=noun.plural)
-        return instruction_for(words, "are", rng, parts), f"There are {NUMBERS[2]}:"
+        return replace(instruction_for(words, "are", rng, parts), opening="several")
     if draw < 0.9:
         words = any_object(pick(rng, _BY_PLACE), rng, parts.name, noun.text)
-        return about_one(words, noun, parts)
+        return instruction_for(words, noun.be, rng, parts)
     anchor = describe(pick(rng, layout.visible), layout) if layout.visible else None
     if anchor and draw < 0.95:
         words = any_object(pick(rng, _BESIDE), rng, parts.name, noun.text, a=anchor)
-        return about_one(words, noun, parts)
+        return instruction_for(words, noun.be, rng, parts)
     words = any_object(pick(rng, _BESIDE), rng, parts.name, a=f"the {noun.text}")
-    instruction = instruction_for(words, "is", rng, parts)
-    return instruction, opening_words(instruction.opening, Noun("object"))
+    return instruction_for(words, "is", rng, parts)
 
 
 def _ask_absent_colour(layout: Layout, rng: np.random.Generator, held_out: bool) -> Question | None:
@@ -150,7 +128,6 @@ def _ask_absent_colour(layout: Layout, rng: np.random.Generator, held_out: bool)
     noun = noun_of(facts, rng, rng.random() < 0.2)
     words = definite(noun, rng, pick(rng, COLOUR_WORDS.get(colour, (colour,))))
     instruction = instruction_for(words, noun.be, rng, HeldOut(frame=held_out))
-    opening = opening_words(instruction.opening, noun)
     different = list(dict.fromkeys(present))
     plain = facts.noun
     if len(peers) == 1 and not (plain.plural_only or plain.mass):
@@ -159,8 +136,7 @@ def _ask_absent_colour(layout: Layout, rng: np.random.Generator, held_out: bool)
         explanation = f"The {plain.text} here {plain.be} {present[0]}."
     else:
         explanation = f"The {plain.plural} here are {listing(different)}."
-    answer = there_is_no(facts, colour)
-    return _refusal("absent", instruction, opening, answer, explanation, held_out)
+    return _refusal("absent", instruction, there_is_no(facts, colour), explanation, held_out)
 
 
 def unmet_needs(layout: Layout) -> list[Need]:
@@ -176,4 +152,4 @@ def ask_absent_need(layout: Layout, rng: np.random.Generator, held_out: bool) ->
         return None
     need = pick(rng, needs)
     instruction = need_instruction(need, rng, held_out)
-    return _refusal("absent_need", instruction, "Take", need.refusal, i_see(layout), held_out)
+    return _refusal("absent_need", instruction, need.refusal, i_see(layout), held_out)

@@ -9,7 +9,6 @@ import numpy as np
 
 from lisa_ros.sim.colours import colours_are_close
 from lisa_ros.sim.grammar import NUMBERS, capitalised, listing, pick
-from lisa_ros.sim.nouns import Noun
 from lisa_ros.sim.question import SEG
 from lisa_ros.sim.relations import Layout
 from lisa_ros.sim.view import VisibleObject
@@ -80,12 +79,17 @@ def answer_with(targets: Sequence[VisibleObject], layout: Layout, opening: str) 
     if len(names) > 1:
         return f"There are {NUMBERS[len(names)]}: {listing(names)}."
     noun = facts_of(targets[0].class_name).noun
-    return f"{opening_words(opening, noun)} {names[0]}."
+    return f"{opening_words(opening, noun.be)} {names[0]}."
 
 
-def opening_words(opening: str, noun: Noun) -> str:
-    """How an answer begins that shows one object: `Sure,`, `It is` or `Take`."""
-    return {"request": "Sure,", "question": capitalised(noun.it_is), "need": "Take"}[opening]
+def opening_words(opening: str, be: str) -> str:
+    """How an answer begins that shows something: `Sure,` to a request; see `Instruction`."""
+    return {
+        "request": "Sure,",
+        "question": "It is" if be == "is" else "They are",
+        "need": "Take",
+        "several": f"There are {NUMBERS[2]}:",
+    }[opening]
 
 
 def there_is_no(facts: ClassFacts, colour: str | None = None) -> str:

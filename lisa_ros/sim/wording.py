@@ -27,10 +27,17 @@ _ASKING = (
 
 @dataclass(frozen=True)
 class Instruction:
-    """The user's words, and what they are: `request`, `question` or `need`."""
+    """The user's words, and what the beginning of an answer follows from.
+
+    Attributes:
+        text: the words.
+        opening: what they are: `request`, `question`, `need`, or `several` for all of a class.
+        be: `is` or `are`, by the name that they have for what they ask for.
+    """
 
     text: str
     opening: str
+    be: str = "is"
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def instruction_for(
     opening = "request" if rng.random() < 0.65 else "question"
     frames = REQUESTS if opening == "request" else QUESTIONS
     words = frames.draw(rng, parts.frame).format(x=name, be=be)
-    return Instruction(finish(words, rng, parts != TRAINING), opening)
+    return Instruction(finish(words, rng, parts != TRAINING), opening, be)
 
 
 def noun_of(

@@ -18,6 +18,7 @@ from lisa_ros.sim.scene import sample_scene
 from lisa_ros.sim.view import visible_objects
 
 _SHARD = 250  # scenes a file
+_FORMAT = 2  # since 2 refusals have a wrong answer
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,12 @@ def render_scenes(
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = folder / "settings.json"
-    wanted = {**asdict(settings), "first_seed": first_seed}
+    wanted = {**asdict(settings), "first_seed": first_seed, "format": _FORMAT}
     if known.is_file() and json.loads(known.read_text()) != wanted:
-        raise ValueError(f"{folder} holds scenes of other settings; remove it or name another")
+        raise ValueError(
+            f"{folder} holds scenes of other settings, or of an earlier version of this package; "
+            "remove it or name another"
+        )
     known.write_text(json.dumps(wanted))
     starts = [s for s in range(0, count, _SHARD) if not _words(folder, s).is_file()]
     done = count - sum(min(_SHARD, count - s) for s in starts)

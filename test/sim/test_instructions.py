@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -321,6 +321,26 @@ def test_what_is_refused_is_not_there(everything):
             assert peers
             assert all(p.colour and not colours_are_close(p.colour, colour) for p in peers)
     assert of_colour > 100
+
+
+def test_wrong_answers_begin_as_right_ones(training):
+    """By the first words of an instruction, so that nothing tells a wrong answer from a right."""
+
+    def frame(question: Question) -> tuple[str, ...]:
+        return tuple(question.instruction.lower().split()[:2])
+
+    right = defaultdict(set)
+    for _, question in training:
+        if question.targets:
+            right[frame(question)].add(question.answer.split(SEG)[0])
+    known = []
+    for _, question in training:
+        assert bool(question.wrong_answer) == (question.wants_mask and not question.targets)
+        if question.wrong_answer and frame(question) in right:
+            assert question.wrong_answer.count(SEG) == 1
+            known.append(question.wrong_answer.split(SEG)[0] in right[frame(question)])
+    assert len(known) > 500
+    assert np.mean(known) > 0.97  # rare words may have no right answer like it
 
 
 def test_captions_list_all_visible_objects(everything):

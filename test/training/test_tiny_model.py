@@ -255,6 +255,7 @@ def test_what_is_not_there_is_also_found_wrongly(trained):
     choices = {"questions": 3, "class_names": CLASS_NAMES, "colour_names": tuple(COLOURS)}
     rng = np.random.default_rng(0)
     batch = make_scene_batch(examples, tokenizer, config, rng, **choices)
+    refused = [q for example in examples for q in example.questions if q.wrong_answer]
     refusals = [k for k, asked in enumerate(batch.asked) if asked == ()]
     assert refusals
     assert batch.absent == [k + 1 for k in refusals]
@@ -264,9 +265,14 @@ def test_what_is_not_there_is_also_found_wrongly(trained):
         assert wrong.ids.count(tokenizer.seg_id) == 1
         assert refusal.ids.count(tokenizer.seg_id) == 0
         assert set(wrong.labels) == {IGNORE}
-        # Only the words of a right answer: others would give the wrong one away.
-        words = tokenizer.decode(wrong.ids[wrong.answer_at :]).split("[SEG]")[0].strip()
-        assert words in ("", "Sure,", "It is", "They are", "Take", "There are two:")
+        # In the words of a right answer to this question: others would give the wrong one away.
+        words = tokenizer.decode([i for i in wrong.ids[: wrong.answer_at] if i >= 0])
+        right = {
+            q.wrong_answer.split("[SEG]")[0].strip() for q in refused if q.instruction in words
+        }
+        assert right
+        opening = tokenizer.decode(wrong.ids[wrong.answer_at :]).split("[SEG]")[0].strip()
+        assert opening in ("", *right)
     for_network = to_device(batch, config, torch.device("cpu"), varied=False)
     assert sum(map(len, for_network.masks)) == sum(len(asked or ()) for asked in batch.asked)
 
