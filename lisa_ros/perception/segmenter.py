@@ -43,8 +43,8 @@ from lisa_ros.model.lisa import ImageFeatures, Lisa
 from lisa_ros.model.loading import EMBEDDED_MODEL, empty_model
 from lisa_ros.model.precision import Precision, required_bytes
 from lisa_ros.model.preprocessing import upscale_masks
-from lisa_ros.model.timing import StageTimer
 from lisa_ros.perception.answer import Answer, Scores, SegmentedObject, Status
+from lisa_ros.perception.answer_clock import AnswerClock, EncodedImage
 
 _PROMPT_STEPS = 3  # lengths of a prompt that are captured beforehand, `PROMPT_STEP` apart
 
@@ -88,7 +88,7 @@ class Segmenter:
         self.model = model
         self.model_id = model_id
         self.precision = precision
-        self._image: _Image | None = None
+        self._image: EncodedImage | None = None
 
     @classmethod
     def from_pretrained(
@@ -151,11 +151,11 @@ class Segmenter:
         """
         self._image = self._encode(image)
 
-    def _encode(self, image: np.ndarray) -> _Image:
+    def _encode(self, image: np.ndarray) -> EncodedImage:
         started = time.perf_counter()
         with self._out_of_memory_explained():
             features = self.model.encode_image(image)
-        return _Image(features, 1000 * (time.perf_counter() - started))
+        return EncodedImage(features, 1000 * (time.perf_counter() - started))
 
     @property
     def language_view(self) -> tuple[int, int, int, int]:
@@ -333,7 +333,7 @@ class Segmenter:
                 answers[row] = event.answer
         return [answers[row] for row in range(len(questions))]
 
-    def _require_image(self) -> _Image:
+    def _require_image(self) -> EncodedImage:
         if self._image is None:
             raise UsageError("no image is set; call set_image(image) before asking")
         return self._image
@@ -360,13 +360,13 @@ class Segmenter:
     def _run(
         self,
         questions: list[_Question],
-        images: list[_Image],
+        images: list[EncodedImage],
         max_new_tokens: int,
         mask_only: bool,
         sampling: Sampling | None,
         cancelled: Callable[[], bool],
     ) -> Iterator[tuple[int, StreamEvent]]:
-        clock = _Clock(images, self.model.device)
+        clock = AnswerClock(images, self.model.device)
         features = [image.features for image in images]
         prompts = [question.prompt_ids for question in questions]
         events: Iterator[Event]
@@ -490,51 +490,6 @@ class _Question:
     prompt_ids: list[int]
     answer_ids: list[int] = field(default_factory=list)
     objects: list[SegmentedObject] = field(default_factory=list)
-
-
-@dataclass
-class _Image:
-    """An image's features.
-
-    Attributes:
-        encoding_ms: what they took, until an answer has told it.
-    """
-
-    features: ImageFeatures
-    encoding_ms: float | None
-
-    def take_ms(self) -> float | None:
-        """The time, if it has not been told yet."""
-        taken, self.encoding_ms = self.encoding_ms, None
-        return taken
-
-
-class _Clock:
-    """Stage times of one run; the first about an image also pays for the image's features."""
-
-    def __init__(self, images: Sequence[_Image], device: torch.device) -> None:
-        taken = [(image.features.timer, image.take_ms()) for image in images]
-        self.timer = StageTimer(device)
-        self._encoding = [timer for timer, ms in taken if ms is not None]
-        self._started = time.perf_counter() - sum(ms or 0.0 for _, ms in taken) / 1000
-        self._first_mask_ms: float | None = None
-
-    def mask_is_out(self) -> None:
-        if self._first_mask_ms is None:
-            self._first_mask_ms = self._elapsed_ms()
-
-    def milliseconds(self) -> dict[str, float]:
-        total = self._elapsed_ms()
-        times: dict[str, float] = {}
-        for timer in (*self._encoding, self.timer):
-            for name, ms in timer.milliseconds().items():
-                times[name] = times.get(name, 0.0) + ms
-        if self._first_mask_ms is not None:
-            times["first_mask"] = self._first_mask_ms
-        return {**times, "total": total}
-
-    def _elapsed_ms(self) -> float:
-        return 1000 * (time.perf_counter() - self._started)
 
 
 _MESSAGES = {

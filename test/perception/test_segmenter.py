@@ -24,7 +24,7 @@ from lisa_ros.perception import (
     Turn,
     Words,
 )
-from lisa_ros.perception.segmenter import _Image
+from lisa_ros.perception.answer_clock import EncodedImage
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def about(first_golden, segmenter):
 
     def set_image(case) -> Segmenter:
         # As `set_image`, but each image is encoded only once in all tests.
-        segmenter._image = _Image(first_golden.features(case["image"]), None)
+        segmenter._image = EncodedImage(first_golden.features(case["image"]), None)
         return segmenter
 
     return set_image
