@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 from lisa_ros.data.families import open_family
 from lisa_ros.data.mixture import Mixture
 from lisa_ros.data.samples import BadSampleError, DataSet
-from lisa_ros.evaluation.cases import CaseSource
+from lisa_ros.evaluation.cases import CaseSource, EvaluationError
 from lisa_ros.evaluation.metrics import MaskMetrics
 from lisa_ros.evaluation.protocol import Protocol
 from lisa_ros.evaluation.run import ask_each
@@ -192,6 +192,9 @@ def giou(model: Lisa, source: CaseSource, precision: str, *, strict: bool = Fals
         model: in evaluation mode.
         precision: as in `TrainConfig`.
         strict: raise at the first bad sample, instead of leaving it out.
+
+    Raises:
+        EvaluationError: no sample gave a question, so that there is no score.
     """
     accelerator = make_accelerator()
     segmenter = Segmenter(model, model_id="training", precision=precision)
@@ -208,6 +211,12 @@ def giou(model: Lisa, source: CaseSource, precision: str, *, strict: bool = Fals
                 logger.warning("Left out of the validation: %s", done)
     own = torch.tensor([metrics.iou_sum, metrics.count], dtype=torch.float64, device=model.device)
     iou_sum, count = accelerator.reduce(own, "sum").tolist()
+    if not count:
+        # A score of 0 would make the first weights the best for ever.
+        raise EvaluationError(
+            f"the validation {source.name}: none of {len(source)} samples gave a question; mend "
+            "what the warnings name and start again with the same command"
+        )
     return MaskMetrics(iou_sum=iou_sum, count=int(count)).giou
 
 

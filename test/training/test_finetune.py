@@ -215,6 +215,8 @@ def test_bad_samples_do_not_end_a_training(start, tmp_path, caplog, capsys, work
         (pictures / f"{name}.jpg").write_bytes(b"no picture")
     write_photo(pictures / "val/two.jpg")
     write_json(pictures / "val/two.json", annotation(["[SEG]"], {"cup": LEFT}))
+    write_photo(pictures / "val/three.jpg")
+    write_json(pictures / "val/three.json", annotation(["the cup"], {"cup": LEFT}))
     config = replace(
         start,
         run=str(tmp_path / "run"),
@@ -235,6 +237,16 @@ def test_bad_samples_do_not_end_a_training(start, tmp_path, caplog, capsys, work
     capsys.readouterr()
     assert main(["train", str(path), "--strict"]) == 1
     assert capsys.readouterr().err.startswith(f"lisa: error: {pictures}/train/short.jpg is no")
+
+
+def test_a_validation_that_cannot_be_read_gives_no_score(start, tmp_path):
+    pictures = write_reason_seg(tmp_path)
+    (pictures / "val/one.jpg").write_bytes(b"no picture")
+    config = replace(start, run=str(tmp_path / "run"), validation_data=str(tmp_path))
+    said = r"validation reason_seg/val: none of 1 samples gave a question.*mend"
+    with pytest.raises(LisaError, match=said):
+        train(config)
+    assert not (tmp_path / "run/best.safetensors").exists()
 
 
 def test_errors_reach_the_user_in_words(start, tmp_path, capsys):
