@@ -54,21 +54,6 @@ def read_picture(path: Path) -> np.ndarray:
         raise BadSampleError(f"{error}; copy the file again, or remove the sample") from None
 
 
-def by_id(records: Any, key: str, file: Path) -> dict[int | str, Any]:
-    """Records of a file by their id; one that stands there twice counts once.
-
-    Raises:
-        DataError: two records of one id differ.
-    """
-    found: dict[int | str, Any] = {}
-    for record in records:
-        if found.setdefault(record[key], record) != record:
-            raise DataError(
-                f"{file}: two records have the {key} {record[key]!r} but differ; remove one of them"
-            )
-    return found
-
-
 def is_utf8(text: str) -> bool:
     """Whether a text can be written; JSON may hold half a character, as in `the \\ud83d cup`."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from lisa_ros.data.coco_masks import SegmentationError, segmentation_to_mask
+from lisa_ros.data.coco_records import Record, by_id, only, picture_file
 from lisa_ros.data.draws import draw
-from lisa_ros.data.files import by_id, read_json, read_picture
+from lisa_ros.data.files import read_json, read_picture
 from lisa_ros.data.samples import BadSampleError, DataError, Sample, Target
 
 Name = str | tuple[str, str]  # an object, or an object and its part
@@ -41,21 +43,24 @@ class PartAnnotations:
 
     Pictures without annotations are left out, and annotations that cover no pixel.  A part is
     called "dog head" or "the head of the dog", drawn evenly; without a random generator "dog head".
+    Records that cannot be used are bad samples behind the pictures.
 
     Attributes:
         name: as in a configuration.
         annotation_file: the JSON file.
         names: by category id.
+        problems: what is wrong with the records that cannot be used.
     """
 
     name: str
     annotation_file: Path
     names: dict[int | str, Name] = field(repr=False)
     pictures: tuple[AnnotatedPicture, ...] = field(repr=False)
+    problems: tuple[str, ...] = field(default=(), repr=False)
     _empty: set[int | str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.pictures) + len(self.problems)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> Sample:
         """One picture; each target is one annotated object or part.
@@ -64,6 +69,8 @@ class PartAnnotations:
             BadSampleError: the picture is missing or broken, an annotation does not fit it, or none
                 covers a pixel.
         """
+        if index >= len(self.pictures):
+            raise BadSampleError(self.problems[index - len(self.pictures)])
         picture = self.pictures[index]
         image = read_picture(picture.path)
         if image.shape[:2] != picture.size:
@@ -91,7 +98,7 @@ class PartAnnotations:
         """What is marked, and where; None if no pixel is, which is told once."""
         identifier, category, segmentation = annotation
         where = f"{self.annotation_file}: annotation {identifier} of {picture.path.name}"
-        if category not in self.names:
+        if not isinstance(category, (int, str)) or category not in self.names:
             raise BadSampleError(f"{where} is of category {category}, which has no name; add it")
         try:
             mask = segmentation_to_mask(segmentation, *picture.size)
@@ -113,35 +120,81 @@ def open_part_annotations(name: str, annotation_file: Path, folder: Path) -> Par
         folder: that the file's `file_name` starts from.
 
     Raises:
-        DataError: the file is missing, broken or of another format, or contradicts itself.
+        DataError: the file is missing, broken or of another format.
     """
     content = read_json(annotation_file)
     try:
-        images = by_id(content["images"], "id", annotation_file)
-        categories = by_id(content["categories"], "id", annotation_file)
-        grouped: dict[int | str, list[Any]] = {key: [] for key in images}
-        for item in content["annotations"]:
-            annotation = (item["id"], item["category_id"], item["segmentation"])
-            grouped[item["image_id"]].append(annotation)
-        names = {key: _split_name(item["name"]) for key, item in categories.items()}
-        pictures = tuple(
-            AnnotatedPicture(
-                folder / item["file_name"],
-                (item["height"], item["width"]),
-                json.dumps(grouped[key]).encode(),
-            )
-            for key, item in images.items()
-            if grouped[key]
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{annotation_file} is not in COCO format ({type(error).__name__}: {error}); expected "
-            "images (id, file_name, height, width), categories (id, name) and annotations (id, "
-            "image_id, category_id, segmentation)"
-        ) from None
+        images, problems = by_id(content["images"], annotation_file, "picture")
+        categories, no_categories = by_id(content["categories"], annotation_file, "category")
+        annotations, no_annotations = by_id(content["annotations"], annotation_file, "annotation")
+    except (KeyError, TypeError) as error:
+        raise _not_coco(annotation_file, f"{type(error).__name__}: {error}") from None
+    problems += [*no_categories, *no_annotations]
+    names = _names(categories, annotation_file, problems)
+    grouped = _by_picture(annotations, images, annotation_file, problems)
+    pictures = []
+    for key, of_picture in grouped.items():
+        where = f"{annotation_file}: picture {key}"
+        try:
+            path, size = picture_file(images[key], folder, where)
+            pictures.append(AnnotatedPicture(path, size, json.dumps(of_picture).encode()))
+        except BadSampleError as error:
+            problems.append(str(error))
+    if not pictures and problems:
+        raise _not_coco(annotation_file, problems[0])
     if not pictures:
         raise DataError(f"{annotation_file} has no annotated picture; take the original file")
-    return PartAnnotations(name, annotation_file, names, pictures)
+    return PartAnnotations(name, annotation_file, names, tuple(pictures), tuple(problems))
+
+
+def _names(
+    categories: Mapping[int | str, Sequence[Record]], file: Path, problems: list[str]
+) -> dict[int | str, Name]:
+    """The name of each category; `problems` gets what is wrong with one that has none."""
+    names = {}
+    for key, records in categories.items():
+        where = f"{file}: category {key}"
+        try:
+            name = only(records, where).get("name")
+            if not isinstance(name, str):
+                raise BadSampleError(f"{where} has no `name`; add it")
+            names[key] = _split_name(name)
+        except BadSampleError as error:
+            problems.append(str(error))
+    return names
+
+
+def _by_picture(
+    annotations: Mapping[int | str, Sequence[Record]],
+    images: Mapping[int | str, Sequence[Record]],
+    file: Path,
+    problems: list[str],
+) -> dict[int | str, list[Any]]:
+    """The annotations of each picture that has any, in the order of the pictures.
+
+    `problems` gets what is wrong with those that cannot be used.
+    """
+    grouped: dict[int | str, list[Any]] = {key: [] for key in images}
+    for key, records in annotations.items():
+        where = f"{file}: annotation {key}"
+        try:
+            item = only(records, where)
+            image = item.get("image_id")
+            if not isinstance(image, (int, str)) or image not in grouped:
+                raise BadSampleError(
+                    f"{where} is of picture {image}, which is not there; add or remove one of them"
+                )
+            grouped[image].append((key, item.get("category_id"), item.get("segmentation")))
+        except BadSampleError as error:
+            problems.append(str(error))
+    return {key: of_picture for key, of_picture in grouped.items() if of_picture}
+
+
+def _not_coco(file: Path, reason: str) -> DataError:
+    return DataError(
+        f"{file} is not in COCO format ({reason}); expected images (id, file_name, height, width), "
+        "categories (id, name) and annotations (id, image_id, category_id, segmentation)"
+    )
 
 
 def _split_name(name: str) -> Name:

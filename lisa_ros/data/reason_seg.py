@@ -52,10 +52,15 @@ def open_reason_seg(folder: str | Path, splits: str | Sequence[str]) -> ReasonSe
 
 @dataclass(frozen=True)
 class Entry:
-    """The files of one sample; one of them may not exist."""
+    """The files of one sample; one of them may not exist.
+
+    Attributes:
+        other: a second picture of the same name, which would share the annotation.
+    """
 
     picture: Path
     annotation: Path
+    other: Path | None = None
 
 
 class ReasonSeg:
@@ -81,6 +86,11 @@ class ReasonSeg:
     def read(self, index: int, rng: np.random.Generator | None = None) -> Sample:
         """One picture with its questions; see `DataSet`."""
         entry = self._entries[index]
+        if entry.other is not None:
+            raise BadSampleError(
+                f"{entry.picture} and {entry.other.name} would share {entry.annotation.name}; "
+                "rename one of them"
+            )
         if not entry.annotation.is_file():
             raise BadSampleError(
                 f"{entry.picture} has no {entry.annotation.name} beside it; add one or remove it"
@@ -226,15 +236,13 @@ def _entries(folder: Path) -> list[Entry]:
     """The samples of a folder by name, those included of which a file is missing."""
     pictures: dict[str, Path] = {}
     annotations: dict[str, Path] = {}
+    others: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue  # "._x.jpg" is what macOS leaves in archives
         if path.suffix.lower() in PICTURE_SUFFIXES:
-            other = pictures.setdefault(path.stem, path)
-            if other != path:
-                raise DataError(
-                    f"{other} and {path.name} would share {path.stem}.json; rename one of them"
-                )
+            if pictures.setdefault(path.stem, path) != path:
+                others[path.stem] = path
         elif path.suffix.lower() == ".json":
             annotations[path.stem] = path
     if not pictures:
@@ -245,6 +253,7 @@ def _entries(folder: Path) -> list[Entry]:
         Entry(
             pictures.get(stem, folder / f"{stem}.jpg"),
             annotations.get(stem, folder / f"{stem}.json"),
+            others.get(stem),
         )
         for stem in sorted(pictures.keys() | annotations.keys())
     ]
@@ -255,12 +264,16 @@ def _read_explanations(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     items = read_json(path)
-    if not isinstance(items, list) or not all(
-        isinstance(item, dict) and isinstance(item.get("image"), str) for item in items
-    ):
+    if not isinstance(items, list):
         raise DataError(f"{path}: expected a list of objects with `image`, `query` and `outputs`")
     explanations: dict[str, Any] = {}
-    for item in items:
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, dict) or not isinstance(item.get("image"), str):
+            logger.warning(
+                "%s: left out entry number %d, which has no `image`; mend or remove it",
+                *(path, number),
+            )
+            continue
         if explanations.get(item["image"], item.get("outputs")) != item.get("outputs"):
             logger.warning("%s explains %s twice; the last is used", path, item["image"])
         explanations[item["image"]] = item.get("outputs")

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from lisa_ros.data.coco_masks import SegmentationError, segmentation_to_mask
+from lisa_ros.data.coco_records import Record, by_id, only, picture_file
 from lisa_ros.data.draws import draw
-from lisa_ros.data.files import by_id, is_utf8, need_folder, read_json, read_picture
+from lisa_ros.data.files import is_utf8, need_folder, read_json, read_picture
 from lisa_ros.data.plain_pickle import read_plain_pickle
 from lisa_ros.data.samples import BadSampleError, DataError, Sample, Target
 
@@ -47,7 +48,8 @@ def open_referring(
         split_by: who split it, if not as published; "google" or "umd" for refCOCOg.
 
     Raises:
-        DataError: the name or split is unknown, or a file is missing, broken or contradicts itself.
+        DataError: the name or split is unknown, or a file is missing or broken, or no
+            reference of the split can be used.
     """
     if name not in SPLIT_BY:
         raise DataError(f"no referring data set {name!r}; there are {', '.join(SPLIT_BY)}")
@@ -58,25 +60,34 @@ def open_referring(
     refs_file = _refs_file(own, name, split_by or SPLIT_BY[name])
     instances_file = own / "instances.json"
     read = read_json if refs_file.suffix == ".json" else read_plain_pickle
+    instances = read_json(instances_file)
     try:
-        instances = read_json(instances_file)
-        return Referring(
-            name=f"refer_seg/{name}/{split}",
-            instances_file=instances_file,
-            pictures=_pictures(
-                by_id(read(refs_file), "ref_id", refs_file),
-                by_id(instances["images"], "id", instances_file),
-                split,
-                refs_file,
-                images,
-            ),
-            annotations=by_id(instances["annotations"], "id", instances_file),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        refs, problems = by_id(read(refs_file), refs_file, "reference", "ref_id")
+        infos, no_infos = by_id(instances["images"], instances_file, "picture")
+        annotations, no_annotations = by_id(instances["annotations"], instances_file, "annotation")
+    except (KeyError, TypeError) as error:
         raise DataError(
             f"{refs_file} and instances.json are not as released: {type(error).__name__} {error}; "
             "take the data set's original files"
         ) from None
+    for problem in (*no_infos, *no_annotations):  # what refers to them is a bad sample
+        logger.warning("Left out: %s", problem)
+    chosen = {
+        key: records
+        for key, records in refs.items()
+        if any(_in_split(ref.get("split"), split) for ref in records)
+    }
+    if not chosen and (refs or not problems):
+        known = ", ".join(sorted({ref["split"] for records in refs.values() for ref in records}))
+        raise DataError(f"{refs_file} has no split {split!r}; it has {known or 'no references'}")
+    found, unusable = _pictures(chosen, infos, refs_file, instances_file, images)
+    problems += unusable
+    if problems and not found:
+        raise DataError(
+            f"{refs_file}, split {split}: no reference can be used, for example: {problems[0]}; "
+            "take the data set's original files"
+        )
+    return Referring(f"refer_seg/{name}/{split}", instances_file, found, annotations, problems)
 
 
 @dataclass
@@ -99,6 +110,7 @@ class Referring:
     `read(index, None)` gives every expression about the picture in the order of the published
     evaluation: references as in their file, and the sentences of each.  Texts are in lower case
     without outer spaces.  An expression of gRefCOCO may have several objects (united) or none.
+    References that cannot be used are bad samples behind the pictures.
     """
 
     def __init__(
@@ -106,23 +118,32 @@ class Referring:
         name: str,
         instances_file: Path,
         pictures: Sequence[Picture],
-        annotations: Mapping[int | str, Mapping[str, Any]],
+        annotations: Mapping[int | str, Sequence[Record]],
+        problems: Sequence[str],
     ) -> None:
+        """
+        Args:
+            annotations: by id; several where it is not clear which is right.
+            problems: what is wrong with the references that cannot be used.
+        """
         self.name = name
         self._instances_file = instances_file
         self._pictures = pictures
+        self._problems = problems
         wanted = {key for picture in pictures for _, keys in picture.phrases for key in keys}
         self._segmentations = {
-            key: annotation.get("segmentation")
-            for key, annotation in annotations.items()
+            key: [annotation.get("segmentation") for annotation in records]
+            for key, records in annotations.items()
             if key in wanted
         }
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._pictures) + len(self._problems)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> Sample:
         """One picture with its expressions; see `DataSet`."""
+        if index >= len(self._pictures):
+            raise BadSampleError(self._problems[index - len(self._pictures)])
         picture = self._pictures[index]
         image = read_picture(picture.path)
         if image.shape[:2] != picture.size:
@@ -152,59 +173,83 @@ class Referring:
             where = f"{self._instances_file}: annotation {key} of {picture.path.name}"
             if key not in self._segmentations:
                 raise BadSampleError(f"{where} is missing; take the data set's original file")
+            segmentation = only(self._segmentations[key], where)
             try:
-                mask |= segmentation_to_mask(self._segmentations[key], *picture.size)
+                mask |= segmentation_to_mask(segmentation, *picture.size)
             except SegmentationError as error:
                 raise BadSampleError(f"{where} {error}; mend or remove it") from None
         return mask
 
 
 def _pictures(
-    refs: Mapping[int | str, Any],
-    infos: Mapping[int | str, Any],
-    split: str,
+    refs: Mapping[int | str, Sequence[Record]],
+    infos: Mapping[int | str, Sequence[Record]],
     refs_file: Path,
+    instances_file: Path,
     images: Path,
-) -> list[Picture]:
-    """The pictures of a split in the order of their first reference."""
-    chosen = [ref for ref in refs.values() if _in_split(ref["split"], split)]
-    if not chosen:
-        known = ", ".join(sorted({ref["split"] for ref in refs.values()}))
-        raise DataError(f"{refs_file} has no split {split!r}; it has {known or 'no references'}")
+) -> tuple[list[Picture], list[str]]:
+    """The pictures in the order of their first reference, and what is wrong with other references.
+
+    Each problem is there once: many references may be about one broken picture.
+    """
     pictures: dict[int | str, Picture] = {}
+    problems: dict[str, None] = {}
     silent = []  # references without words, as in gRefCOCO's val
-    for ref in chosen:
-        key = ref["image_id"]
-        if key not in infos:
-            raise DataError(
-                f"{refs_file}: reference {ref['ref_id']} is about picture {key}, which is not in "
-                "instances.json; take both files from one release"
-            )
-        texts = [str(sentence["sent"]).strip().lower() for sentence in ref["sentences"]]
+    for ref_id, records in refs.items():
+        where = f"{refs_file}: reference {ref_id}"
+        try:
+            ref = only(records, where)
+            key, texts, ids = ref.get("image_id"), _texts(ref, where), _annotation_ids(ref, where)
+            if not isinstance(key, (int, str)) or key not in infos:
+                raise BadSampleError(
+                    f"{where} is about picture {key}, which is not in instances.json; take both "
+                    "files from one release"
+                )
+            if any(texts) and key not in pictures:
+                info = f"{instances_file}: picture {key}"
+                pictures[key] = Picture(*picture_file(infos[key], images, info))
+        except BadSampleError as error:
+            problems[str(error)] = None
+            continue
         if not any(texts) or not all(texts):
-            silent.append(ref["ref_id"])
-        if any(texts) and key not in pictures:
-            info = infos[key]
-            size = int(info["height"]), int(info["width"])
-            pictures[key] = Picture(images / info["file_name"], size)
-        for text in filter(None, texts):
-            pictures[key].phrases.append((text, _annotation_ids(ref["ann_id"])))
+            silent.append(ref_id)
+        if any(texts):
+            pictures[key].phrases += [(text, ids) for text in texts if text]
     if silent:
         logger.warning(
-            "%s, split %s: left out the empty sentences of %d references, of which ref_id %s is "
-            "the first",
-            *(refs_file, split, len(silent), silent[0]),
+            "%s: left out the empty sentences of %d references, of which ref_id %s is the first",
+            *(refs_file, len(silent), silent[0]),
         )
-    return list(pictures.values())
+    return list(pictures.values()), list(problems)
 
 
-def _annotation_ids(value: Any) -> tuple[int | str, ...]:
-    ids = value if isinstance(value, list) else [value]
+def _texts(ref: Record, where: str) -> list[str]:
+    try:
+        return [str(sentence["sent"]).strip().lower() for sentence in ref["sentences"]]
+    except (KeyError, TypeError):
+        raise BadSampleError(
+            f"{where} needs a list `sentences` of objects with `sent`, got "
+            f"{ref.get('sentences')!r:.60}; mend or remove it"
+        ) from None
+
+
+def _annotation_ids(ref: Record, where: str) -> tuple[int | str, ...]:
+    value = ref.get("ann_id")
+    ids: list[Any] = value if isinstance(value, list) else [value]
+    if not all(isinstance(key, (int, str)) for key in ids):
+        raise BadSampleError(
+            f"{where} needs `ann_id`, one id or a list, got {value!r:.60}; mend or remove it"
+        )
     return tuple(key for key in ids if key != NO_TARGET)
 
 
-def _in_split(of_ref: str, split: str) -> bool:
-    """Whether a reference belongs to a split; one of `testAB` belongs to testA and testB."""
+def _in_split(of_ref: Any, split: str) -> bool:
+    """Whether a reference belongs to a split; one of `testAB` belongs to testA and testB.
+
+    One that does not say so may belong to any.
+    """
+    if not isinstance(of_ref, str):
+        return True
     if split == "test":
         return of_ref.startswith("test")
     if split in ("testA", "testB", "testC"):

@@ -38,30 +38,51 @@ def open_vqa(folder: str | Path, name: str) -> Vqa:
         raise DataError(f"no VQA data set {name!r}; there are {', '.join(PICTURES)}")
     file = Path(folder) / "llava_dataset" / f"{name}.json"
     entries = read_json(file)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if not isinstance(entries, list):
         raise DataError(f"{file}: expected a list of objects with `image` and `conversations`")
-    about_pictures = [entry for entry in entries if entry.get("image")]
+    objects = [entry for entry in entries if isinstance(entry, dict)]
+    problems = [
+        f"{file}: entry number {number} is no object with `image` and `conversations`, but "
+        f"{entry!r:.60}; mend or remove it"
+        for number, entry in enumerate(entries, start=1)
+        if not isinstance(entry, dict)
+    ]
+    about_pictures = [entry for entry in objects if entry.get("image")]
     if not about_pictures:
         raise DataError(f"{file} has no entries with an `image`; take the original file")
     images = Path(folder) / PICTURES[name]
     needed = {str(entry["image"]).rpartition("/")[0].partition("/")[0] for entry in about_pictures}
     for part in sorted(needed):
         need_folder(images / part, f"pictures that {file.name} names")
-    return Vqa(f"vqa/{name}", file, images, about_pictures, len(entries) - len(about_pictures))
+    skipped = len(objects) - len(about_pictures)
+    return Vqa(f"vqa/{name}", file, images, about_pictures, skipped, problems)
 
 
 class Vqa:
     """Conversations of one or more rounds about a picture; implements `DataSet`.
+
+    Entries that are none are bad samples behind them.
 
     Attributes:
         skipped: how many entries of the file are about no picture.
     """
 
     def __init__(
-        self, name: str, file: Path, images: Path, entries: Sequence[dict[str, Any]], skipped: int
+        self,
+        name: str,
+        file: Path,
+        images: Path,
+        entries: Sequence[dict[str, Any]],
+        skipped: int,
+        problems: Sequence[str],
     ) -> None:
+        """
+        Args:
+            problems: what is wrong with other entries.
+        """
         self.name = name
         self.skipped = skipped
+        self._problems = problems
         if skipped:
             logger.info("%s: %d entries are about no picture and are left out", file, skipped)
         self._file = file
@@ -73,10 +94,12 @@ class Vqa:
         self._ends = np.fromiter(accumulate(map(len, lines)), np.int64, len(lines))
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._ends) + len(self._problems)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> Sample:
         """One picture and the whole conversation about it; see `DataSet`."""
+        if index >= len(self._ends):
+            raise BadSampleError(self._problems[index - len(self._ends)])
         end = self._ends[index]
         start = self._ends[index - 1] if index else 0
         name, conversation = json.loads(self._text[start:end])

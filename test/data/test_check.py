@@ -1,6 +1,7 @@
 """What a data folder holds and what is broken in it."""
 
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -131,6 +132,17 @@ def test_broken_files_are_named(tmp_path):
     (problem,) = reports["reason_seg/ReasonSeg/train"].problems
     assert str(root / "train/short.json") in problem
     assert not reports["reason_seg/ReasonSeg/val"].problems
+
+
+def test_a_bad_record_is_named_in_its_split_alone(tmp_path):
+    path = write_refcoco(tmp_path) / "refcoco/refs(unc).p"
+    refs = pickle.loads(path.read_bytes())
+    del refs[0]["sentences"]
+    path.write_bytes(pickle.dumps(refs))
+    reports, _ = check(tmp_path)
+    (problem,) = reports["refer_seg/refcoco/train"].problems
+    assert "refs(unc).p: reference 50 needs a list `sentences`" in problem
+    assert not any(reports[f"refer_seg/refcoco/{s}"].problems for s in ("val", "testA", "testB"))
 
 
 def test_a_data_set_that_cannot_be_opened(tmp_path):

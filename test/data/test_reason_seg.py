@@ -260,10 +260,21 @@ def test_files_of_macos_archives_are_no_samples(own):
     assert len(open_reason_seg(own, "")) == 1
 
 
-def test_two_pictures_of_one_name_are_refused(own):
-    write_photo(own / "x.jpg")
-    with pytest.raises(DataError, match=r"x\.jpg and x\.png would share x\.json"):
-        open_reason_seg(own, "")
+def test_two_pictures_of_one_name_are_a_bad_sample(folder):
+    write_photo(folder / "train/short.png")
+    data = open_reason_seg(folder, "train")
+    assert len(data) == 2
+    assert data.read(0).targets
+    with pytest.raises(BadSampleError, match=r"short\.jpg and short\.png would share short\.json"):
+        data.read(1)
+
+
+def test_an_explanation_of_no_picture_is_told_of(folder, caplog):
+    path = folder / "explanatory/train.json"
+    write_json(path, [{"outputs": "A cup."}, *json.loads(path.read_text())])
+    explained = open_reason_seg(folder, "train").read(0).targets[0].explanation
+    assert explained == "A cup holds drinks."
+    assert "train.json: left out entry number 1, which has no `image`; mend" in caplog.text
 
 
 def test_broken_explanations_are_named(folder):

@@ -43,7 +43,8 @@ def edit_instances(folder: Path, change, name: str = "refcoco") -> None:
 def edit_refs(folder: Path, change) -> None:
     path = folder / "refcoco/refs(unc).p"
     refs = pickle.loads(path.read_bytes())
-    path.write_bytes(pickle.dumps(change(refs) or refs))
+    change(refs)
+    path.write_bytes(pickle.dumps(refs))
 
 
 def texts(sample) -> list[str]:
@@ -131,7 +132,7 @@ def test_grefcoco_has_several_objects_or_none(tmp_path, caplog):
 
 
 def test_picture_without_any_words_is_left_out(folder):
-    edit_refs(folder, lambda refs: [*refs, reference(99, 9, 4, "train", "  ")])
+    edit_refs(folder, lambda refs: refs.append(reference(99, 9, 4, "train", "  ")))
     assert len(open_referring(folder, "refcoco", "train")) == 2
 
 
@@ -210,31 +211,84 @@ def test_missing_annotation_is_named(folder):
 
 def test_missing_picture_record_is_named(folder):
     edit_instances(folder, lambda values: values["images"].pop(0))
-    with pytest.raises(DataError, match="reference 50 is about picture 7, which is not in"):
-        open_referring(folder, "refcoco", "train")
+    data = open_referring(folder, "refcoco", "train")
+    assert texts(data.read(0)) == ["middle"]
+    assert_bad(data, "reference 50 is about picture 7, which is not in", "reference 52 is about")
 
 
-def test_equal_copies_count_once(folder):
-    edit_refs(folder, lambda refs: [*refs, refs[0]])
+def assert_bad(data, *words: str) -> None:
+    """The last samples are bad, for these reasons."""
+    for index, said in enumerate(words, start=len(data) - len(words)):
+        with pytest.raises(BadSampleError, match=said):
+            data.read(index)
+    assert data.read(len(data) - len(words) - 1).targets
+
+
+def test_equal_copies_count_once_and_are_told(folder, caplog):
+    edit_refs(folder, lambda refs: refs.append(refs[0]))
     edit_instances(folder, lambda values: values["annotations"].append(values["annotations"][0]))
     assert len(open_referring(folder, "refcoco", "train").read(0).targets) == 4
+    assert "refs(unc).p: 1 records are copies of others and count once" in caplog.text
+    assert "the first of them is annotation 1" in caplog.text
 
 
-def test_ids_of_two_records_are_refused(folder):
-    edit_refs(folder, lambda refs: [*refs, reference(50, 8, 3, "val", "middle")])
-    with pytest.raises(DataError, match=r"refs\(unc\)\.p: two records have the ref_id 50"):
-        open_referring(folder, "refcoco", "train")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda refs: refs.append(reference(52, 8, 3, "train", "other")),
+            r"reference 52 is there 2 times and differs; keep one",
+        ),
+        (lambda refs: refs[2].pop("sentences"), r"reference 52 needs a list `sentences`.*None"),
+        (lambda refs: refs[2].update(sentences=["left"]), "reference 52 needs a list `sentences`"),
+        (lambda refs: refs[2].pop("ann_id"), "reference 52 needs `ann_id`.*None"),
+        (lambda refs: refs[2].pop("image_id"), "reference 52 is about picture None, which is not"),
+        (lambda refs: refs[2].pop("ref_id"), "reference number 3 has no `ref_id`; mend or remove"),
+        (lambda refs: refs.append(3), "reference number 7 has no `ref_id`; mend or remove"),
+    ],
+)
+def test_a_bad_reference_spoils_no_other(folder, change, said):
+    edit_refs(folder, change)
+    data = open_referring(folder, "refcoco", "train")
+    assert texts(data.read(0))[:2] == ["both cups", "two cups"]
+    assert_bad(data, rf"refs\(unc\)\.p: {said}")
+    assert texts(open_referring(folder, "refcoco", "testA").read(0)) == ["left"]
 
 
-def test_annotations_of_one_id_are_refused(folder):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda values: values["images"][0].pop("height"), "picture 7 needs .*got .*, None and 60"),
+        (
+            lambda values: values["images"].append({**values["images"][0], "height": 1}),
+            "picture 7 is there 2 times and differs",
+        ),
+    ],
+)
+def test_a_bad_picture_record_spoils_no_other(folder, change, said):
+    edit_instances(folder, change)
+    data = open_referring(folder, "refcoco", "train")
+    assert len(data) == 2
+    assert texts(data.read(0)) == ["middle"]
+    assert_bad(data, rf"instances\.json: {said}")
+
+
+def test_an_annotation_that_is_there_twice_spoils_its_picture_alone(folder):
     def change(values):
         values["annotations"].append(
-            {**values["annotations"][0], "segmentation": [polygon_of(MIDDLE)]}
+            {**values["annotations"][2], "segmentation": [polygon_of(LEFT)]}
         )
 
     edit_instances(folder, change)
-    with pytest.raises(DataError, match=r"instances\.json: two records have the id 1"):
-        open_referring(folder, "refcoco", "train")
+    data = open_referring(folder, "refcoco", "train")
+    assert_bad(data, r"instances\.json: annotation 3 of .* is there 2 times and differs; keep one")
+
+
+def test_an_annotation_without_an_id_is_told(folder, caplog):
+    edit_instances(folder, lambda values: values["annotations"][2].pop("id"))
+    data = open_referring(folder, "refcoco", "train")
+    assert "instances.json: annotation number 3 has no `id`; mend or remove it" in caplog.text
+    assert_bad(data, "annotation 3 of .* is missing")
 
 
 @pytest.mark.parametrize(

@@ -315,16 +315,56 @@ def test_a_picture_without_any_marked_pixel_is_named(tmp_path):
         open_semantic(tmp_path, "paco_lvis").read(0)
 
 
+def append_other(values: dict, part: str, **changes) -> None:
+    values[part].append({**values[part][0], **changes})
+
+
+def add_picture(values: dict) -> None:
+    """A second picture, of the first one's file, with one annotation."""
+    append_other(values, "images", id=43)
+    append_other(values, "annotations", id=99, image_id=43)
+
+
 @pytest.mark.parametrize(
-    ("part", "change"), [("images", {"height": 1}), ("categories", {"name": "x"})]
+    ("change", "said"),
+    [
+        (lambda v: append_other(v, "images", height=1), r"picture 42 is there 2 times and differs"),
+        (lambda v: append_other(v, "annotations", image_id=43), "annotation 1 is there 2 times"),
+        (lambda v: append_other(v, "annotations", id=7, image_id=9), "annotation 7 .* picture 9"),
+        (lambda v: append_other(v, "annotations", id=None), "annotation number 6 has no `id`"),
+        (lambda v: v["images"][0].pop("height"), "picture 42 needs .*got .*, None and 60"),
+        (lambda v: v["categories"].append({"id": 77}), "category 77 has no `name`"),
+        (lambda v: v["categories"].append("mug"), "category number .* has no `id`"),
+        (lambda v: v["images"].append(3), "picture number 3 has no `id`"),
+    ],
 )
-def test_ids_of_two_records_are_refused_and_equal_copies_count_once(tmp_path, part, change):
+def test_a_bad_record_spoils_no_other(tmp_path, change, said):
     write_paco_lvis(tmp_path)
-    edit(tmp_path / PACO, lambda v: v[part].append(v[part][0]))
-    assert len(open_semantic(tmp_path, "paco_lvis")) == 1
-    edit(tmp_path / PACO, lambda v: v[part].append({**v[part][0], **change}))
-    with pytest.raises(DataError, match=r"lvis_v1_train\.json: two records have the id \d+"):
-        open_semantic(tmp_path, "paco_lvis")
+    edit(tmp_path / PACO, add_picture)
+    edit(tmp_path / PACO, change)
+    data = open_semantic(tmp_path, "paco_lvis")
+    with pytest.raises(BadSampleError, match=rf"{PACO}: {said}.*(add|keep|remove|mend)"):
+        data.read(len(data) - 1)
+    assert data.read(len(data) - 2).targets
+
+
+def test_a_category_that_is_there_twice_names_nothing(tmp_path):
+    write_paco_lvis(tmp_path)
+    edit(tmp_path / PACO, lambda v: append_other(v, "categories", name="x"))
+    data = open_semantic(tmp_path, "paco_lvis")
+    for index, said in enumerate(["category .*, which has no name", "is there 2 times"]):
+        with pytest.raises(BadSampleError, match=said):
+            data.read(index)
+
+
+@pytest.mark.parametrize("part", ["images", "categories", "annotations"])
+def test_equal_copies_count_once_and_are_told(tmp_path, caplog, part):
+    write_paco_lvis(tmp_path)
+    edit(tmp_path / PACO, lambda v: append_other(v, part))
+    data = open_semantic(tmp_path, "paco_lvis")
+    assert len(data) == 1
+    assert len(data.read(0).targets) == 4
+    assert "1 records are copies of others and count once" in caplog.text
 
 
 def test_a_polygon_a_little_outside_is_cut_off(tmp_path):

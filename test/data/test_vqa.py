@@ -1,5 +1,6 @@
 """LLaVA-Instruct-150k and mix665k."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -69,12 +70,28 @@ def test_unknown_name_and_missing_file_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [({}, "expected a list"), ([3], "expected a list"), ([], "no entries with an `image`")],
+    [
+        ({}, "expected a list"),
+        ([3], "no entries with an `image`"),
+        ([], "no entries with an `image`"),
+    ],
 )
 def test_broken_file_is_named(tmp_path: Path, content, words):
     write_json(tmp_path / "llava_dataset/llava_instruct_150k.json", content)
     with pytest.raises(DataError, match=rf"llava_instruct_150k\.json.*{words}"):
         open_vqa(tmp_path, "llava_instruct_150k")
+
+
+def test_an_entry_that_is_no_object_spoils_no_other(tmp_path):
+    file = write_llava_instruct(tmp_path)
+    entries = json.loads(file.read_text())
+    write_json(file, [entries[0], "hello", entries[1]])
+    data = open_vqa(tmp_path, "llava_instruct_150k")
+    assert (len(data), data.skipped) == (3, 0)
+    assert data.read(0).turns
+    assert data.read(1).turns
+    with pytest.raises(BadSampleError, match=r"150k\.json: entry number 2 .*'hello'; mend or"):
+        data.read(2)
 
 
 def test_broken_conversation_is_named(tmp_path):
