@@ -44,6 +44,22 @@ def segmentation_to_mask(segmentation: Any, height: int, width: int) -> np.ndarr
     return mask
 
 
+def lies_outside(segmentation: Any, height: int, width: int) -> bool:
+    """Whether it has polygons, and all of them lie beside the picture.
+
+    Args:
+        segmentation: one that `segmentation_to_mask` takes.
+    """
+    polygons = [part for part in segmentation if isinstance(part, list) and len(part) >= 6]
+    return bool(polygons) and all(
+        min(part[::2]) >= width
+        or max(part[::2]) <= 0
+        or min(part[1::2]) >= height
+        or max(part[1::2]) <= 0
+        for part in polygons
+    )
+
+
 def _polygon(points: list[Any], height: int, width: int) -> np.ndarray:
     numbers = np.array(points, dtype=np.float64) if _are_numbers(points) else np.empty(0)
     if len(numbers) < 6 or len(numbers) % 2 or not (np.abs(numbers) < MAX_COORDINATE).all():

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lisa_ros.data.coco_masks import SegmentationError, segmentation_to_mask
+from lisa_ros.data.coco_masks import SegmentationError, lies_outside, segmentation_to_mask
 from lisa_ros.data.coco_records import Record, by_id, only, picture_file
 from lisa_ros.data.draws import draw
 from lisa_ros.data.files import is_utf8, need_folder, read_json, read_picture
@@ -175,9 +175,16 @@ class Referring:
                 raise BadSampleError(f"{where} is missing; take the data set's original file")
             segmentation = only(self._segmentations[key], where)
             try:
-                mask |= segmentation_to_mask(segmentation, *picture.size)
+                part = segmentation_to_mask(segmentation, *picture.size)
             except SegmentationError as error:
                 raise BadSampleError(f"{where} {error}; mend or remove it") from None
+            # An empty list says that nothing is marked; polygons beside the picture are an error.
+            if not part.any() and lies_outside(segmentation, *picture.size):
+                height, width = picture.size
+                raise BadSampleError(
+                    f"{where} lies outside the picture of {width} x {height}; mend or remove it"
+                )
+            mask |= part
         return mask
 
 

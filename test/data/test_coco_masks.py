@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from data_miniatures import LEFT, RIGHT, H, W, compressed, mask_of, polygon_of, uncompressed
 
-from lisa_ros.data.coco_masks import SegmentationError, segmentation_to_mask
+from lisa_ros.data.coco_masks import SegmentationError, lies_outside, segmentation_to_mask
 
 TWO = mask_of(LEFT, RIGHT)
 
@@ -34,6 +34,23 @@ def test_polygons_beyond_the_picture_are_cut():
     box = np.s_[30:100, 50:100]
     got = segmentation_to_mask([polygon_of(box)], H, W)
     np.testing.assert_array_equal(got, mask_of(box))
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "is_outside"),
+    [
+        ([[W, 0, W + 5, 0, W + 5, 9]], True),
+        ([[0, H, 5, H, 5, H + 9], [-5, 0, 0, 0, 0, 9]], True),
+        ([[W, 0, W + 5, 0, W + 5, 9], polygon_of(LEFT)], False),
+        ([[5], [W, 0, W + 5, 0, W + 5, 9]], True),
+        ([[3.1, 3, 3.2, 3, 3.2, 9]], False),  # too thin for a pixel, but in the picture
+        ([], False),
+        ([compressed(mask_of())], False),
+        (compressed(mask_of()), False),
+    ],
+)
+def test_polygons_beside_the_picture(segmentation, is_outside):
+    assert lies_outside(segmentation, H, W) is is_outside
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,8 @@ def test_picture_of_another_size_is_named(folder):
         ({"size": [9, 9], "counts": [81]}, r"has run lengths of size \[9, 9\]"),
         ([[1, 2, 3]], "three points"),
         (None, "neither polygons nor run lengths"),
+        ([[W, 5, W + 9, 5, W + 9, 25]], "lies outside the picture of 60 x 40"),
+        ([[1, -9, 9, -9, 9, 0], [-9, 1, 0, 1, 0, 9]], "lies outside the picture of 60 x 40"),
     ],
 )
 def test_bad_mask_is_named(folder, segmentation, words):
