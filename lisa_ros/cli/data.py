@@ -220,14 +220,17 @@ def run_record(options: argparse.Namespace) -> int:
 
 
 def _record(
-    folder: Path, stem: str, question: RecordedQuestion, drawn: list[dict[str, Any]] | None
+    folder: Path, stem: str, question: RecordedQuestion, drawn: dict[str, Any] | None
 ) -> bool:
     """Write one sample, and say how it went."""
-    from lisa_ros.data.record import POOR_FIT, accepted_shapes, write_sample
+    from lisa_ros.data.record import POOR_FIT, accepted_shapes, drawn_shapes, write_sample
     from lisa_ros.data.samples import DataError
 
     try:
-        shapes, fit = (drawn, 1.0) if drawn is not None else accepted_shapes(question)
+        if drawn is None:
+            shapes, fit = accepted_shapes(question)
+        else:
+            shapes, fit = drawn_shapes(question, drawn), 1.0
         path = write_sample(folder, stem, question, shapes)
     except DataError as error:
         print(f"   not recorded: {error}")

@@ -123,8 +123,8 @@ def read_annotation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, list
         The mask as uint8 (H, W) of 0, 1 and `IGNORE`, the texts, and whether they are sentences.
 
     Raises:
-        BadSampleError: it cannot be read, a key is missing, a text is empty or no UTF-8, or a
-            polygon is no polygon or lies outside the picture.
+        BadSampleError: it cannot be read, a key is missing, a text is empty or no UTF-8, it was
+            drawn on a picture of another size, or a polygon is no polygon or lies outside.
     """
     try:
         content = read_json(path)
@@ -153,10 +153,30 @@ def read_annotation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, list
     if not isinstance(shapes, list):
         raise BadSampleError(f"{path}: `shapes` must be a list of polygons, got {shapes!r}")
     try:
+        check_size(content, size)
         mask = draw_mask(shapes, size)
     except ValueError as error:
         raise BadSampleError(f"{path}: {error}") from None
     return mask, [text.strip() for text in texts], is_sentence
+
+
+def check_size(content: Mapping[str, Any], size: tuple[int, ...]) -> None:
+    """Compare the size that labelme keeps beside its polygons, where it is there.
+
+    Args:
+        content: of labelme's file.
+        size: (H, W) of the picture.
+
+    Raises:
+        ValueError: the polygons were drawn on a picture of another size.
+    """
+    drawn_on = content.get("imageHeight"), content.get("imageWidth")
+    if any(there not in (None, real) for there, real in zip(drawn_on, size, strict=True)):
+        raise ValueError(
+            f"`imageHeight` and `imageWidth` must be the picture's, {size[0]} and {size[1]}, got "
+            f"{drawn_on[0]} and {drawn_on[1]}; draw the polygons again on this picture, or give "
+            "back the one they were drawn on"
+        )
 
 
 def draw_mask(shapes: Sequence[Any], size: tuple[int, int]) -> np.ndarray:

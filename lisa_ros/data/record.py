@@ -22,7 +22,7 @@ from PIL import Image
 from lisa_ros.data.bag import RecordedQuestion
 from lisa_ros.data.files import need_package, read_json
 from lisa_ros.data.overlays import add_caption, draw_masks
-from lisa_ros.data.reason_seg import draw_mask
+from lisa_ros.data.reason_seg import check_size, draw_mask
 from lisa_ros.data.samples import DataError
 
 POOR_FIT = 0.95  # IoU of outlines and mask below which a person is told
@@ -55,8 +55,8 @@ def write_review(folder: Path, question: RecordedQuestion) -> ReviewFiles:
     return ReviewFiles(picture, overlay)
 
 
-def read_drawn(folder: Path) -> dict[int, list[dict[str, Any]]]:
-    """The shapes of labelme's files `<number>.json`, by the question's number.
+def read_drawn(folder: Path) -> dict[int, dict[str, Any]]:
+    """Labelme's files `<number>.json`, by the question's number.
 
     Raises:
         DataError: the folder or its files are missing, broken, or not named by a number.
@@ -72,7 +72,7 @@ def read_drawn(folder: Path) -> dict[int, list[dict[str, Any]]]:
             raise DataError(f"{path} is not named by the number of a question, such as 3.json")
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
             raise DataError(f"{path} is no file of labelme: it has no list `shapes`")
-        drawn[int(path.stem)] = content["shapes"]
+        drawn[int(path.stem)] = content
     if not drawn:
         raise DataError(f"{folder} holds no files of labelme; draw on its pictures and save there")
     return drawn
@@ -90,6 +90,23 @@ def accepted_shapes(question: RecordedQuestion) -> tuple[list[dict[str, Any]], f
             "draw one with labelme"
         )
     return mask_to_shapes(question.mask)
+
+
+def drawn_shapes(question: RecordedQuestion, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The polygons that a person drew on a question's picture.
+
+    Args:
+        content: of labelme's file.
+
+    Raises:
+        DataError: they were drawn on a picture of another size.
+    """
+    assert question.image is not None
+    try:
+        check_size(content, question.image.shape[:2])
+    except ValueError as error:
+        raise DataError(f"question {question.number}: {error}") from None
+    return content["shapes"]
 
 
 def mask_to_shapes(mask: np.ndarray) -> tuple[list[dict[str, Any]], float]:

@@ -129,10 +129,10 @@ def recorded(bag: Path) -> list[str]:
     return sorted(path.name for path in bag.parent.glob("train/*.json"))
 
 
-def draw(folder: Path, name: str) -> None:
+def draw(folder: Path, name: str, **size: int) -> None:
     folder.mkdir(exist_ok=True)
     shapes = [{"label": "moon", "points": [[1, 1], [9, 1], [9, 9]]}]
-    (folder / name).write_text(json.dumps({"shapes": shapes}))
+    (folder / name).write_text(json.dumps({"shapes": shapes, **size}))
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -187,6 +187,14 @@ def test_drawn_masks_are_recorded_beside_accepted_ones(bag, tmp_path):
     content = json.loads((bag.parent / "train/kitchen_0003.json").read_text())
     assert content["text"] == ["the moon"]
     assert content["shapes"][0]["label"] == "moon"
+
+
+def test_what_was_drawn_on_a_picture_of_another_size_is_refused(bag, tmp_path, capsys):
+    draw(tmp_path / "drawn", "3.json", imageHeight=2 * SIZE[0], imageWidth=2 * SIZE[1])
+    assert record(bag, "--drawn", tmp_path / "drawn") == 1
+    assert recorded(bag) == []
+    said = "not recorded: question 3: `imageHeight` and `imageWidth` must be the picture's"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

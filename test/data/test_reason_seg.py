@@ -151,6 +151,13 @@ def test_cp1252_and_byte_order_marks_are_read(own):
         assert open_reason_seg(own, "").read(0).targets[0].text == "What cuts \u201cfood\u201d?"
 
 
+@pytest.mark.parametrize("size", [{"imageHeight": H, "imageWidth": W}, {"imageHeight": None}])
+def test_a_size_that_is_the_pictures_or_unknown(own, size):
+    content = {**json.loads((own / "x.json").read_text()), **size}
+    (own / "x.json").write_text(json.dumps(content))
+    assert open_reason_seg(own, "").read(0).targets
+
+
 def assert_bad(own: Path, *words: str) -> None:
     data = open_reason_seg(own, "")
     with pytest.raises(BadSampleError) as caught:
@@ -168,6 +175,12 @@ def assert_bad(own: Path, *words: str) -> None:
         ({"text": ["the \ud83d cup"]}, ("`text` must be in UTF-8", r"the \ud83d cup")),
         ({"is_sentence": 1}, ("`is_sentence` must be true",)),
         ({"shapes": {}}, ("`shapes` must be a list",)),
+        (
+            {"imageHeight": 2 * H, "imageWidth": 2 * W},
+            ("must be the picture's, 40 and 60, got 80 and 120",),
+        ),
+        ({"imageHeight": W, "imageWidth": H}, ("got 60 and 40; draw the polygons again",)),
+        ({"imageWidth": W + 1}, ("got None and 61",)),
         ({"shapes": [shape("cup", LEFT, shape_type="rectangle")]}, ("is a rectangle", "polygon")),
         ({"shapes": [{"points": corners_of(LEFT)}]}, ("shape 1", "`label`")),
         ({"shapes": [{"label": "cup", "points": []}]}, ("shape 1 ('cup')", "[[x, y], ...]")),
