@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from lisa_ros.model.checkpoint import check_names, open_checkpoint, own_name, read_config
@@ -61,7 +62,11 @@ def save_shards(
     folder: Path,
     progress: Callable[[int], None],
 ) -> None:
-    """Write weights as safetensors: one file, or shards of at most 2 GiB with their index."""
+    """Write weights as safetensors: one file, or shards of at most 2 GiB with their index.
+
+    Raises:
+        CheckpointError: a file cannot be written.
+    """
     weight_map: dict[str, str] = {}
     shard: dict[str, torch.Tensor] = {}
     shards, size, done = 0, 0, 0
@@ -70,7 +75,13 @@ def save_shards(
         nonlocal shard, shards, size, done
         shards += 1
         name = f"model-{shards:05d}.safetensors"
-        save_file(shard, folder / name, metadata={"format": "pt"})
+        try:
+            save_file(shard, folder / name, metadata={"format": "pt"})
+        except SafetensorError as error:  # a full disk, as a rule
+            raise CheckpointError(
+                f"{folder / name} cannot be written ({error}); make room, remove {folder} and "
+                "start again"
+            ) from None
         (folder / name).chmod(0o644)  # safetensors makes it private, even against the umask
         weight_map.update(dict.fromkeys(shard, name))
         done += size

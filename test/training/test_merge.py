@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from golden_set import GoldenSet
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lisa_ros.cli.main import main
-from lisa_ros.model import load
+from lisa_ros.model import conversion, load
 from lisa_ros.model.conversion import convert
 from lisa_ros.model.errors import CheckpointError
 from lisa_ros.model.lisa import Lisa
@@ -135,3 +135,17 @@ def test_what_cannot_be_merged(merged, first_golden, tmp_path, capsys):
     save_file({"model.text_hidden_fcs.0.bias": torch.zeros(64)}, tmp_path / "best.safetensors")
     with pytest.raises(CheckpointError, match=r"not of this model: \d+ are missing"):
         merge(tmp_path, tmp_path / "new")
+
+
+def test_a_full_disk_is_told_with_its_file(first_golden, tmp_path, monkeypatch, capsys):
+    trained(tmp_path / "run", first_golden, "fp32")
+
+    def fail(*arguments, **more):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(conversion, "save_file", fail)
+    folder = tmp_path / "merged"
+    assert main(["merge", str(tmp_path / "run"), str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"lisa: error: {folder}/model-00001.safetensors cannot be written")
+    assert f"No space left on device (os error 28)); make room, remove {folder} and" in said
