@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lisa_ros.cli.full_disk import named_if_full
 from lisa_ros.cli.model_options import add_part_options
 
 _DESCRIPTION = """\
@@ -34,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     from lisa_ros.model.conversion import convert
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, TimeRemainingColumn()) as progress:
+    mend = f"make room, remove {options.destination} and start again"
+    full_disk = named_if_full(options.destination, mend)
+    with full_disk, Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task("converting")
         folder = convert(
             options.source,

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lisa_ros.cli.full_disk import named_if_full
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -122,7 +124,8 @@ def run_check(options: argparse.Namespace) -> int:
         print(f"not there: {', '.join(absent)}")
     for report in reports:
         _print_problems(report)
-    draw_sheet({report.name: report.tiles for report in reports}).save(options.sheet)
+    with named_if_full(options.sheet):
+        draw_sheet({report.name: report.tiles for report in reports}).save(options.sheet)
     print(f"samples are drawn in {options.sheet}")
     return 1 if any(report.problems for report in reports) else 0
 

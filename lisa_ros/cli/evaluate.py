@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lisa_ros.cli.full_disk import named_if_full
 from lisa_ros.cli.model_options import add_model_options
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate what is missing; report once nothing is."""
+    with named_if_full(options.out):
+        return _evaluate(options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lisa_ros.evaluation.protocol import Protocol

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lisa_ros.cli.full_disk import named_if_full
+
 _DESCRIPTION = """\
 Write the best weights of a training as a whole checkpoint, in the layout of the published merged
 models: this package and the published code read it.
@@ -31,7 +33,9 @@ def run(options: argparse.Namespace) -> int:
     from lisa_ros.training.merge import merge
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, TimeRemainingColumn()) as progress:
+    mend = f"make room, remove {options.destination} and start again"
+    full_disk = named_if_full(options.destination, mend)
+    with full_disk, Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task("merging")
         folder = merge(
             options.training,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lisa_ros.cli.full_disk import named_if_full
+
 _DESCRIPTION = """\
 Train a LISA on data as published: LoRA in the language model; its head and embeddings, the [SEG]
 projection and SAM's mask decoder whole.  All choices stand in CONFIG (config/train.yaml explains
@@ -42,5 +44,6 @@ def run(options: argparse.Namespace) -> int:
     config = read_train_config(options.config)  # before the seconds that the rest takes to load
     from lisa_ros.training.finetune import train
 
-    train(config, strict=options.strict)
+    with named_if_full(Path(config.run)):
+        train(config, strict=options.strict)
     return 0

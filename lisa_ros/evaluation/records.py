@@ -101,8 +101,11 @@ class RecordFolder:
         path = self.folder / "run.json"
         if not path.is_file():
             unfinished = self.folder / f"run.{os.getpid()}.tmp"
-            unfinished.write_text(json.dumps(run, indent=2) + "\n")
-            unfinished.replace(path)  # of several shards that begin at once, all write the same
+            try:
+                unfinished.write_text(json.dumps(run, indent=2) + "\n")
+                unfinished.replace(path)  # of several shards that begin at once, all write the same
+            finally:
+                unfinished.unlink(missing_ok=True)
         known = json.loads(path.read_text())
         differing = [
             f"{key}: there {there}, now {now}" for key, there, now in _differences(known, run)

@@ -231,5 +231,8 @@ def _page(values: Mapping[str, Any], table: PublishedTable | None, figures: Sequ
 def _write(path: Path, text: str) -> None:
     # Two shards may finish at once, and a name of a file may be no UTF-8.
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -38,6 +39,8 @@ BatchType = TypeVar("BatchType")
 _STATE = StateDictOptions(
     full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False
 )
+
+_FULL = 1 << 20  # bytes left on a disk that is full
 
 
 @dataclass(frozen=True)
@@ -297,10 +300,13 @@ class Loop:
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
-        except (OSError, RuntimeError) as error:  # torch tells of a full disk by the second
+        except (OSError, RuntimeError) as error:
+            # torch tells of a full disk by the second, in words about its own lines.
+            is_full = shutil.disk_usage(path.parent).free < _FULL
+            reason = "no space left on the disk" if is_full else error
             unfinished.unlink(missing_ok=True)
             raise SaveError(
-                f"{path} cannot be written at step {self.step} ({error}); the one from before is "
+                f"{path} cannot be written at step {self.step} ({reason}); the one from before is "
                 "whole. Make room and start again with the same command: training goes on from it"
             ) from error
 

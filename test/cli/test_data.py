@@ -1,5 +1,6 @@
 """`lisa data check` and `lisa data record` as a user runs them."""
 
+import errno
 import io
 import json
 import os
@@ -97,6 +98,18 @@ def test_where_the_sheet_goes_is_checked_before_anything_is_read(tmp_path, capsy
     printed = capsys.readouterr().err
     assert printed.startswith("lisa: error: --sheet: expected")
     assert said in printed
+
+
+def test_a_full_disk_is_told_with_the_sheet(tmp_path, monkeypatch, capsys):
+    write_reason_seg(tmp_path)
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    assert check(tmp_path) == 1
+    said = f"lisa: error: {tmp_path}/sheet.png cannot be written: no space left on the disk; make"
+    assert said in capsys.readouterr().err
 
 
 # --- record ---

@@ -1,5 +1,6 @@
 """`lisa evaluate` from files to the report, with the golden model."""
 
+import errno
 import functools
 import json
 import shutil
@@ -253,6 +254,19 @@ def test_a_picture_that_went_bad_after_it_was_done_counts_as_it_was(
     capsys.readouterr()
     assert evaluate("own", out, "--strict", data=broken) == 1
     assert "a1.jpg beside it" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_leaves_no_crumbs(tmp_path: Path, monkeypatch, capsys):
+    def fail(path: Path, text: str, **more) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    out = tmp_path / "out"
+    assert evaluate("reason_seg/val", out) == 1
+    said = f"lisa: error: {out} cannot be written: no space left on the disk; make room and start"
+    assert said in capsys.readouterr().err
+    assert list(out.iterdir()) == []
 
 
 def test_strict_stops_at_a_bad_sample(tmp_path: Path, broken: Path, capsys):

@@ -1,5 +1,6 @@
 """`lisa train`: a whole training on small copies of the data sets, its end, and its errors."""
 
+import errno
 import json
 import math
 import re
@@ -237,6 +238,19 @@ def test_bad_samples_do_not_end_a_training(start, tmp_path, caplog, capsys, work
     capsys.readouterr()
     assert main(["train", str(path), "--strict"]) == 1
     assert capsys.readouterr().err.startswith(f"lisa: error: {pictures}/train/short.jpg is no")
+
+
+def test_a_full_disk_is_told_with_what_is_written(start, tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(finetune, "write_train_config", fail)
+    write_train_config(replace(start, run=str(tmp_path / "run")), tmp_path / "train.yaml")
+    assert main(["train", str(tmp_path / "train.yaml")]) == 1
+    assert capsys.readouterr().err == (
+        f"lisa: error: {tmp_path}/run cannot be written: no space left on the disk; make room and "
+        "start again with the same command\n"
+    )
 
 
 def test_a_validation_that_cannot_be_read_gives_no_score(start, tmp_path):

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -166,6 +167,20 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path):
     assert list(tmp_path.glob("*.tmp")) == []
     _, again = make_loop(tmp_path, [], steps=2)
     assert again.step == 2
+
+
+def test_a_full_disk_is_told_in_words(tmp_path, monkeypatch):
+    _, loop = make_loop(tmp_path, [], steps=2)
+
+    def fail(*arguments):
+        raise RuntimeError("enforce fail at inline_container.cc:672 . unexpected pos 64")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(SaveError, match=r"at step 0 \(enforce fail"):
+        loop.save()
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=4096))
+    with pytest.raises(SaveError, match=r"last.pt .* at step 0 \(no space left on the disk\)"):
+        loop.save()
 
 
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
