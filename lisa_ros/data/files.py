@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import json
 from pathlib import Path
@@ -19,7 +20,7 @@ def read_json(path: Path) -> Any:
     Some files of ReasonSeg are in cp1252 (curly quotes and apostrophes).
 
     Raises:
-        DataError: the file is missing, empty, in another encoding, or no JSON.
+        DataError: the file is missing, empty, in another encoding such as UTF-16, or no JSON.
     """
     try:
         data = path.read_bytes()
@@ -27,6 +28,9 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} does not exist; expected a JSON file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    # Without a mark at the beginning, the zeros beside Latin letters tell it.
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+        raise DataError(f"{path} is in UTF-16 or UTF-32, expected UTF-8; save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

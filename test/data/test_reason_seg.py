@@ -158,6 +158,12 @@ def test_a_size_that_is_the_pictures_or_unknown(own, size):
     assert open_reason_seg(own, "").read(0).targets
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings_are_named(own, encoding):
+    write_json(own / "x.json", annotation(["the cup"], {"cup": LEFT}), encoding)
+    assert_bad(own, "x.json is in UTF-16 or UTF-32, expected UTF-8; save it as UTF-8")
+
+
 def assert_bad(own: Path, *words: str) -> None:
     data = open_reason_seg(own, "")
     with pytest.raises(BadSampleError) as caught:
