@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,8 +93,11 @@ class Mixture:
             "reason_seg": functools.partial(reasoning_dialogues, explanatory=explanatory),
         }
 
-    def item(self, number: int) -> Item:
+    def item(self, number: int, check: Callable[[Item], object] = lambda item: None) -> Item:
         """Item `number` of the sequence.
+
+        Args:
+            check: raises BadSampleError where an item cannot be learned.
 
         Raises:
             BadSampleError: a sample cannot be used, and the mixture is strict.
@@ -103,7 +106,7 @@ class Mixture:
         family = str(self._rng(number).choice(list(self._families), p=self._shares))
         for attempt in range(1, MOST_ATTEMPTS + 1):
             # Each attempt draws anew, so that what a failed one drew does not matter.
-            item = self._attempt(family, self._rng(number, attempt))
+            item = self._attempt(family, self._rng(number, attempt), check)
             if item is not None:
                 return item
         names = {data_set.name for data_set in self._families[family]}
@@ -113,7 +116,9 @@ class Mixture:
             f"the last of them: {reasons[-1] if reasons else 'nothing to ask about'}"
         )
 
-    def _attempt(self, family: str, rng: np.random.Generator) -> Item | None:
+    def _attempt(
+        self, family: str, rng: np.random.Generator, check: Callable[[Item], object]
+    ) -> Item | None:
         """A sample of the family, or None where it is broken or gives nothing to ask about."""
         data_sets = self._families[family]
         data_set = data_sets[int(rng.integers(len(data_sets)))]
@@ -121,6 +126,9 @@ class Mixture:
         key = data_set.name, index
         try:
             sample = data_set.read(index, rng)
+            dialogues = self._dialogues[family](sample, rng)
+            item = Item(family, data_set.name, index, sample, dialogues)
+            check(item)
         except BadSampleError as error:
             if self._strict:
                 raise
@@ -129,8 +137,7 @@ class Mixture:
                 self.bad[key] = str(error)
                 logger.warning("Left out sample %d of %s: %s", index, data_set.name, error)
             return None
-        dialogues = self._dialogues[family](sample, rng)
-        return Item(family, data_set.name, index, sample, dialogues) if dialogues else None
+        return item if dialogues else None
 
     def _rng(self, number: int, attempt: int = 0) -> np.random.Generator:
         return np.random.default_rng([self._seed, number, attempt])

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lisa_ros.data.dialogues import Dialogue
 from lisa_ros.data.mixture import Item, Mixture
-from lisa_ros.data.samples import DataError
+from lisa_ros.data.samples import BadSampleError, DataError
 from lisa_ros.model.config import LisaConfig
 from lisa_ros.model.conversation import Turn
 from lisa_ros.model.preprocessing import clip_input, sam_input
@@ -52,13 +53,7 @@ def make_batch(items: Sequence[Item], tokenizer: LisaTokenizer, config: LisaConf
     for i, item in enumerate(items):
         wanted: list[np.ndarray] = []
         for dialogue in item.dialogues:
-            conversation = Conversation.encode(
-                tokenizer,
-                [Turn(question, answer) for question, answer in dialogue.turns],
-                template=config.conversation,
-                use_im_start_end=config.use_im_start_end,
-                max_length=MAX_IDS,
-            )
+            conversation = _encode(dialogue, tokenizer, config)
             conversations.append(conversation)
             image_index.append(i)
             # A [SEG] may be in the part that was cut off.
@@ -74,6 +69,16 @@ def make_batch(items: Sequence[Item], tokenizer: LisaTokenizer, config: LisaConf
         masks=masks,
     )
     return FileBatch(batch, tuple(item.sample.path for item in items))
+
+
+def _encode(dialogue: Dialogue, tokenizer: LisaTokenizer, config: LisaConfig) -> Conversation:
+    return Conversation.encode(
+        tokenizer,
+        [Turn(question, answer) for question, answer in dialogue.turns],
+        template=config.conversation,
+        use_im_start_end=config.use_im_start_end,
+        max_length=MAX_IDS,
+    )
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -103,11 +108,21 @@ class MixtureBatches(Dataset[FileBatch | DataError]):
         numbers = range(number * self._size, (number + 1) * self._size)
         known = len(self._mixture.bad)
         try:
-            items = [self._mixture.item(k) for k in numbers]
+            items = [self._mixture.item(k, self._check) for k in numbers]
         except DataError as error:
             return error
         batch = make_batch(items, self._tokenizer, self._config)
         return replace(batch, left_out=tuple(self._mixture.bad)[known:])
+
+    def _check(self, item: Item) -> None:
+        """Refuse a question that leaves no room for its answer: nothing would be learned of it."""
+        for dialogue in item.dialogues:
+            conversation = _encode(dialogue, self._tokenizer, self._config)
+            if conversation.answer_at == len(conversation.ids):
+                raise BadSampleError(
+                    f"{item.sample.path}: the question {dialogue.turns[0][0]!r:.60} leaves no room "
+                    f"for its answer within {MAX_IDS} tokens; shorten it"
+                )
 
 
 def share_of_batches(

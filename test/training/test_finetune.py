@@ -30,7 +30,7 @@ from lisa_ros.cli.main import main
 from lisa_ros.data.dialogues import Dialogue
 from lisa_ros.data.families import PUBLISHED_SUB_SETS, open_family
 from lisa_ros.data.mixture import Item, Mixture
-from lisa_ros.data.samples import Sample
+from lisa_ros.data.samples import BadSampleError, Sample
 from lisa_ros.evaluation.sources import open_source
 from lisa_ros.model import load
 from lisa_ros.model.errors import LisaError
@@ -304,6 +304,33 @@ def test_a_batch_of_pictures_of_any_size(first_golden):
     nothing = make_batch([item((20, 30), long)], tokenizer, model.config).batch
     losses = training_losses(model, nothing)
     assert losses.total.item() == 0  # nothing to learn is left
+
+
+def test_a_question_without_room_for_its_answer_is_a_bad_sample(first_golden, tmp_path, caplog):
+    pictures = write_reason_seg(tmp_path)
+    path = pictures / "train/short.json"
+    content = json.loads(path.read_text())
+    model = first_golden.model
+
+    def batches(strict: bool) -> MixtureBatches:
+        families = {"reason_seg": open_family(tmp_path, "reason_seg", ["ReasonSeg|train"])}
+        mixture = Mixture(families, seed=0, explanatory=None, strict=strict)
+        return MixtureBatches(mixture, 1, model.tokenizer, model.config)
+
+    write_json(path, {**content, "text": ["cup " * 2000]})
+    made = batches(strict=False)
+    told = [batch.left_out for batch in (made[k] for k in range(8))]
+    assert sum(told, ()) == (("reason_seg/ReasonSeg/train", 1),)
+    assert "train/short.jpg: the question " in caplog.text
+    assert "leaves no room for its answer within 257 tokens; shorten it" in caplog.text
+    strict = [batches(strict=True)[k] for k in range(8)]
+    assert any(isinstance(batch, BadSampleError) for batch in strict)
+    # What keeps a part of its answer stays as published.
+    write_json(path, {**content, "text": [("cup " * 194).strip()]})
+    kept = [c for k in range(8) for c in batches(strict=True)[k].batch.conversations]
+    cut_off = [c for c in kept if c.labels[-1] not in (-100, model.tokenizer.eos_id)]
+    assert cut_off
+    assert all(len(c.ids) == 512 - 255 for c in cut_off)
 
 
 def test_processes_share_the_batches(start):
