@@ -129,10 +129,15 @@ def read_train_config(path: Path) -> TrainConfig:
     """A configuration from its file.
 
     Raises:
-        ConfigError: the file is no YAML, or a key is unknown, absent or of the wrong type.
+        ConfigError: the file cannot be read or is no YAML, or a key is unknown, absent or of the
+            wrong type.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; expected a YAML file as config/train.yaml is"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, Mapping):

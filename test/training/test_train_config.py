@@ -111,3 +111,8 @@ def test_files_that_are_no_configuration(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(ConfigError, match=f"train.yaml.*{message}"):
         read_train_config(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: No such file .*expected a"):
+        read_train_config(tmp_path / "none.yaml")
