@@ -112,6 +112,10 @@ class TrainConfig:
                 f"betas: expected two numbers from 0 to below 1, got {list(self.betas)}"
             )
         for family, rate in self.rates.items():
+            if family not in PUBLISHED_RATES:
+                raise ConfigError(
+                    f"rates: no family {family!r}; there are {', '.join(PUBLISHED_RATES)}"
+                )
             if not 0 <= rate < math.inf:
                 raise ConfigError(f"rates.{family}: expected a finite number from 0 on, got {rate}")
         if not self.max_gradient_norm > 0:

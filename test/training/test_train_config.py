@@ -85,6 +85,7 @@ def test_numbers_as_people_write_them(tmp_path):
         ({"rates": {"vqa": None}}, "rates.vqa: expected a number, got nothing"),
         ({"rates": {"vqa": math.inf}}, "rates.vqa: expected a finite number from 0 on, got inf"),
         ({"rates": {"vqa": -1}}, "rates.vqa: expected a finite number from 0 on, got -1"),
+        ({"rates": {"vqa": 1, "typo_seg": 5}}, "rates: no family 'typo_seg'; there are sem_seg, "),
         ({"lora_dropout": 5}, "lora_dropout: expected a share from 0 to 1, got 5"),
         ({"explanatory": -1}, "explanatory: .* or null to use no explanations, got -1"),
         ({"sam": 3}, "sam: expected a text, got a whole number 3"),
