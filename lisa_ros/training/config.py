@@ -111,6 +111,10 @@ class TrainConfig:
             raise ConfigError(
                 f"betas: expected two numbers from 0 to below 1, got {list(self.betas)}"
             )
+        for family, sub_sets in self.families.items():
+            for name in sub_sets:
+                if sub_sets.count(name) > 1:
+                    raise ConfigError(f"families.{family}: {name} is there twice; name it once")
         for family, rate in self.rates.items():
             if family not in PUBLISHED_RATES:
                 raise ConfigError(

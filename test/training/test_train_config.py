@@ -82,6 +82,10 @@ def test_numbers_as_people_write_them(tmp_path):
         ({"families": ["vqa"]}, "families: expected keys with values, got a list"),
         ({"families": {"vqa": "all"}}, "families.vqa: expected a list, got a text 'all'"),
         ({"families": {"vqa": [1]}}, r"families.vqa\[0\]: expected a text, got a whole number 1"),
+        (
+            {"families": {"reason_seg": ["ReasonSeg|train", "Own|train", "ReasonSeg|train"]}},
+            r"families.reason_seg: ReasonSeg\|train is there twice; name it once",
+        ),
         ({"rates": {"vqa": None}}, "rates.vqa: expected a number, got nothing"),
         ({"rates": {"vqa": math.inf}}, "rates.vqa: expected a finite number from 0 on, got inf"),
         ({"rates": {"vqa": -1}}, "rates.vqa: expected a finite number from 0 on, got -1"),
