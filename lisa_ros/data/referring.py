@@ -78,7 +78,8 @@ def open_referring(
         if any(_in_split(ref.get("split"), split) for ref in records)
     }
     if not chosen and (refs or not problems):
-        known = ", ".join(sorted({ref["split"] for records in refs.values() for ref in records}))
+        there = {str(ref.get("split")) for records in refs.values() for ref in records}
+        known = ", ".join(sorted(there))
         raise DataError(f"{refs_file} has no split {split!r}; it has {known or 'no references'}")
     found, unusable = _pictures(chosen, infos, refs_file, instances_file, images)
     problems += unusable
