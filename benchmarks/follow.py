@@ -17,10 +17,15 @@ out.
     wrong object        frames whose mask lies mostly on another object, share of all frames
     lost rightly        of the frames without the object, how many said LOST (or found nothing)
     lost wrongly        of the frames with it, how many did
-    asked               questions that follow mode asked, share of all frames
+    asked               questions that following asked, share of all frames
     IoU over time       mean IoU of each frame after the first, null where no object was in view
 
 The 80 frames of a sequence are one period of the camera: it swings or pans there and back once.
+
+With `--mask-prompt STEPS` objects are followed a second time, SAM being given the mask of the frame
+before as well as the `[SEG]` embedding.  LISA never learns from such masks and the small model's
+weights for them are as they began, so these weights alone are trained before, for that many frames
+of other sequences of the swinging camera.
 """
 
 from __future__ import annotations
@@ -31,11 +36,12 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,6 +50,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lisa_ros.evaluation.metrics import overlap
+from lisa_ros.model.preprocessing import upscale_masks
 from lisa_ros.perception import SegmentedObject, Segmenter
 from lisa_ros.perception.follow import Follower
 from lisa_ros.sim.instructions import Question, ask
@@ -51,6 +58,7 @@ from lisa_ros.sim.renderer import Frame, Renderer
 from lisa_ros.sim.scene import sample_scene
 from lisa_ros.sim.sensor import Sensor
 from lisa_ros.sim.view import visible_objects
+from lisa_ros.training.losses import mask_losses
 
 SEED = 3_000_000_000
 WIDTH, HEIGHT = 384, 288
@@ -59,6 +67,8 @@ RATE = 5.0  # frames a second
 PERIOD = 16.0  # seconds of a swing or pan there and back
 PAN = 250  # pixels to either side
 KINDS_OF_SEQUENCES = ("alone", "duplicates", "leaves")
+FOLLOW, MASK_PROMPT = "follow", "follow, mask prompt"
+TRAINING_SEED = 4_000_000_000
 KINDS = ("class", "synonym", "colour", "need")  # of questions: what does not depend on the view
 
 
@@ -163,61 +173,125 @@ def run_sequence(
     kind: str,
     frames: int,
     tallies: Mapping[str, Tally],
-) -> int | None:
-    """Follow one object; gives the questions that it took, or None if the first went wrong."""
+    ways: Sequence[str],
+) -> dict[str, int] | None:
+    """Follow one object in each way; gives the questions each took, or None if it began wrongly."""
     frame = camera.frame(seed, 0.0)
     question = first_question(frame, kind)
     if question is None:
         raise NoQuestionError
     [target] = question.targets
-    asked = 0
+    asked = dict.fromkeys(ways, 0)
 
-    def ask_now() -> SegmentedObject | None:
-        nonlocal asked
-        asked += 1
+    def ask(way: str | None = None) -> SegmentedObject | None:
+        if way is not None:
+            asked[way] += 1
         answer = segmenter.answer(question.instruction, template="mask")
         return next((item for item in answer.objects if item.area), None)
 
     segmenter.set_image(frame.rgb)
-    item = ask_now()
+    item = ask()
     both, either = (0, 1) if item is None else overlap(item.mask, np.uint8(frame.ids == target))
     if item is None or both / either < 0.5:
         return None
-    asked = 0
-    follower = Follower(segmenter, item, 0.0)
-    for k in range(1, frames + 1):
-        frame = camera.frame(seed, k / RATE)
+    decoders = {FOLLOW: segmenter, MASK_PROMPT: MaskPrompted(segmenter, item)}
+    followers = {way: Follower(cast(Segmenter, decoders[way]), item, 0.0) for way in ways}
+
+    def timed(way: str, find: Callable[[], SegmentedObject | None]) -> None:
         started = time.perf_counter()
         segmenter.set_image(frame.rgb)
-        step = follower.step(ask_now, k / RATE)
-        between = time.perf_counter()
-        tallies["follow"].add(k, step.object, frame.ids, target)
-        count = asked
-        again = time.perf_counter()
-        segmenter.set_image(frame.rgb)
-        tallies["ask again"].add(k, ask_now(), frame.ids, target)
-        tallies["ask again"].milliseconds.append((time.perf_counter() - again) * 1e3)
-        tallies["follow"].milliseconds.append((between - started) * 1e3)
-        asked = count
+        found = find()
+        tallies[way].milliseconds.append((time.perf_counter() - started) * 1e3)
+        tallies[way].add(k, found, frame.ids, target)
+
+    for k in range(1, frames + 1):
+        frame = camera.frame(seed, k / RATE)
+        for way in ways:
+            timed(way, partial(_step, followers[way], partial(ask, way), k / RATE))
+        timed("ask again", ask)
     return asked
+
+
+def _step(
+    follower: Follower, ask: Callable[[], SegmentedObject | None], now: float
+) -> SegmentedObject | None:
+    return follower.step(ask, now).object
 
 
 class NoQuestionError(Exception):
     """A scene has no object to ask for."""
 
 
+class MaskPrompted:
+    """A segmenter that decodes with the last mask that it gave, for `Follower`."""
+
+    def __init__(self, segmenter: Segmenter, first: SegmentedObject) -> None:
+        self._segmenter, self._mask = segmenter, first.low_res_mask
+        self.pooled_features = segmenter.pooled_features
+
+    def decode(self, embedding: np.ndarray) -> SegmentedObject:
+        """The object of an embedding, near where the last one was."""
+        item = self._segmenter.decode(embedding, mask_prompt=self._mask)
+        if item.area:
+            self._mask = item.low_res_mask
+        return item
+
+
+def learn_mask_prompts(segmenter: Segmenter, swing: float, steps: int) -> None:
+    """Train SAM's layers for mask prompts alone, on what a frame's mask says of the next frame."""
+    model = segmenter.model
+    model.requires_grad_(False)
+    layers = model.visual_model.prompt_encoder.mask_downscaling.requires_grad_(True)
+    optimizer = torch.optim.AdamW(layers.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps)
+    camera, rng = SwingingCamera(swing), np.random.default_rng(0)
+    seed, done = TRAINING_SEED, 0
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("mask prompts", total=steps)
+        while done < steps:
+            seed += 1
+            at = rng.uniform(0, PERIOD)
+            frame = camera.frame(seed, at)
+            question = first_question(frame, str(rng.choice(("alone", "duplicates"))))
+            if question is None:
+                continue
+            segmenter.set_image(frame.rgb)
+            item = segmenter.answer(question.instruction, mask_only=True).objects[0]
+            if item.area == 0:
+                continue
+            frame = camera.frame(seed, at + 1 / RATE)
+            segmenter.set_image(frame.rgb)
+            target = torch.from_numpy(frame.ids == question.targets[0])[None].float()
+            with torch.inference_mode():
+                features = model.encode_image(frame.rgb)
+            low_res, _ = model.visual_model.decode(
+                features.sam_embedding.clone(),
+                torch.from_numpy(item.embedding)[None],
+                item.low_res_mask[None].clone(),  # it comes from inference mode
+            )
+            bce, dice = mask_losses([upscale_masks(low_res, features.geometry)], [target])
+            optimizer.zero_grad()
+            (2 * bce + 0.5 * dice).backward()
+            optimizer.step()
+            schedule.step()
+            done += 1
+            progress.advance(task)
+    model.requires_grad_(False)
+
+
 def run_kind(segmenter: Segmenter, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """Sequences of one kind, until there are enough that began with a right answer."""
     camera = PanningCamera() if kind == "leaves" else SwingingCamera(math.radians(options.swing))
     tallies: dict[str, Tally] = defaultdict(Tally)
-    asked: list[int] = []
+    ways = (FOLLOW, MASK_PROMPT) if options.mask_prompt else (FOLLOW,)
+    asked: list[dict[str, int]] = []
     wrong, seed = 0, SEED
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task(kind, total=options.sequences)
         while len(asked) < options.sequences and wrong < 5 * options.sequences:
             seed += 1
             try:
-                count = run_sequence(segmenter, camera, seed, kind, options.frames, tallies)
+                count = run_sequence(segmenter, camera, seed, kind, options.frames, tallies, ways)
             except NoQuestionError:
                 continue
             if count is None:
@@ -231,9 +305,11 @@ def run_kind(segmenter: Segmenter, kind: str, options: argparse.Namespace) -> di
         "frames": len(asked) * options.frames,
     }
     if asked:
-        result["asked"] = round(sum(asked) / (len(asked) * options.frames), 4)
         result |= {name: tally.as_dict(options.frames) for name, tally in tallies.items()}
-        result["iou_ratio"] = round(result["follow"]["iou"] / result["ask again"]["iou"], 4)
+        for way in ways:
+            share = sum(count[way] for count in asked) / (len(asked) * options.frames)
+            result[way]["asked"] = round(share, 4)
+            result[way]["iou_ratio"] = round(result[way]["iou"] / result["ask again"]["iou"], 4)
     return result
 
 
@@ -244,12 +320,16 @@ def main() -> int:
     parser.add_argument("--sequences", type=int, default=20, metavar="N", help="of each kind")
     parser.add_argument("--frames", type=int, default=80, metavar="N")
     parser.add_argument("--swing", type=float, default=50.0, metavar="DEG", help="to either side")
+    parser.add_argument("--mask-prompt", type=int, default=0, metavar="STEPS")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     segmenter = Segmenter.from_pretrained(options.model, device="cpu")
+    if options.mask_prompt:
+        learn_mask_prompts(segmenter, math.radians(options.swing), options.mask_prompt)
     result = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "machine": describe_machine(torch.device("cpu")),
+        "mask_prompt_steps": options.mask_prompt,
         **{kind: run_kind(segmenter, kind, options) for kind in KINDS_OF_SEQUENCES},
     }
     Console().print_json(json.dumps(result))

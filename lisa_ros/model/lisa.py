@@ -331,19 +331,23 @@ class Lisa(nn.Module):
         return cast(torch.Tensor, self.text_hidden_fcs(states.to(self.dtype)))
 
     def decode_masks(
-        self, features: ImageFeatures, prompts: torch.Tensor
+        self,
+        features: ImageFeatures,
+        prompts: torch.Tensor,
+        mask_prompts: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Masks for `[SEG]` embeddings, which may come from another view of the scene.
 
         Args:
             features: of the image to segment.
             prompts: (n, out_dim).
+            mask_prompts: (n, s, s) logits to begin with; see `Sam.decode`.
 
         Returns:
             Low-resolution logits (n, s, s) and SAM's IoU estimates (n,).
         """
         embedding = features.wait_for_sam()
-        if self._graphs_apply(embedding) and len(prompts) == 1:
+        if self._graphs_apply(embedding) and len(prompts) == 1 and mask_prompts is None:
             masks, predicted_iou = self._mask_graph(embedding, prompts)
             return masks.clone(), predicted_iou.clone()
-        return self.visual_model.decode(embedding, prompts)
+        return self.visual_model.decode(embedding, prompts, mask_prompts)

@@ -241,7 +241,10 @@ class Sam(nn.Module):
         return layer._pe_encoding(xy).permute(2, 0, 1)[None]
 
     def decode(
-        self, image_embedding: torch.Tensor, prompts: torch.Tensor
+        self,
+        image_embedding: torch.Tensor,
+        prompts: torch.Tensor,
+        mask_prompts: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One mask for each prompt embedding.
 
@@ -249,6 +252,8 @@ class Sam(nn.Module):
             image_embedding: (1, prompt_embed_dim, g, g) of the image encoder, or (n, ...) for
                 prompts on one image each.
             prompts: (n, prompt_embed_dim), the projected `[SEG]` states; n may be 0.
+            mask_prompts: (n, 4g, 4g) logits of masks to begin with, such as those of the frame
+                before.  LISA never learns from them, so that SAM's own weights read them.
 
         Returns:
             Low-resolution mask logits (n, 4g, 4g) and SAM's own IoU estimates (n,); these are
@@ -258,7 +263,10 @@ class Sam(nn.Module):
         if len(prompts) == 0:  # segment-anything cannot reshape nothing
             side = 4 * image_embedding.shape[-1]
             return prompts.new_zeros(0, side, side), prompts.new_zeros(0)
-        dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        if mask_prompts is None:
+            dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        else:
+            dense = self.prompt_encoder.mask_downscaling(mask_prompts[:, None].to(prompts.dtype))
         if self.config.similarity_prompt:
             similarity = self.similarity_prompt(image_embedding, prompts)
             dense = dense + self.similarity_prompt.dense_prompt(similarity)

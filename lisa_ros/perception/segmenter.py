@@ -231,13 +231,17 @@ class Segmenter:
         events = self._run([question], [image], max_new_tokens, mask_only, sampling, cancelled)
         return (event for _, event in events)
 
-    def decode(self, embedding: np.ndarray) -> SegmentedObject:
+    def decode(
+        self, embedding: np.ndarray, *, mask_prompt: torch.Tensor | None = None
+    ) -> SegmentedObject:
         """The object that a `[SEG]` embedding, also one from another view, means in this image.
 
         Neither CLIP nor the language model runs.
 
         Args:
             embedding: float32 (out_dim,), of `SegmentedObject.embedding`.
+            mask_prompt: float32 (s, s) logits that SAM also gets, such as the `low_res_mask` of the
+                frame before.  No LISA has learned to use them.
 
         Raises:
             UsageError: it is of another shape, or not finite.
@@ -253,7 +257,11 @@ class Segmenter:
             features.wait_for_sam()  # here, so that the encoder's time is not the decoder's too
             with timer.stage("mask_decoder"):
                 prompt = torch.from_numpy(embedding)[None].to(self.model.device, self.model.dtype)
-                masks, predicted_iou = self.model.decode_masks(features, prompt)
+                masks, predicted_iou = self.model.decode_masks(
+                    features,
+                    prompt,
+                    None if mask_prompt is None else mask_prompt[None].to(self.model.device),
+                )
             event = MaskEvent(
                 0,
                 prompt[0],

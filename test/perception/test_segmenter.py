@@ -157,8 +157,8 @@ def test_empty_masks_are_kept_but_are_not_found(about, cases, monkeypatch):
     segmenter = about(cases[1])
     decode = segmenter.model.decode_masks
 
-    def nothing(features, prompts):
-        low_res, predicted_iou = decode(features, prompts)
+    def nothing(*args):
+        low_res, predicted_iou = decode(*args)
         return torch.full_like(low_res, -5.0), predicted_iou
 
     monkeypatch.setattr(segmenter.model, "decode_masks", nothing)
@@ -176,8 +176,8 @@ def test_a_model_that_rates_its_masks_gives_none_that_it_does_not_believe_in(
     segmenter, instruction = about(cases[1]), cases[1]["instruction"]
     decode = segmenter.model.decode_masks
 
-    def rated(features, prompts):
-        low_res, predicted_iou = decode(features, prompts)
+    def rated(*args):
+        low_res, predicted_iou = decode(*args)
         return low_res, torch.full_like(predicted_iou, 0.5)
 
     monkeypatch.setattr(segmenter.model, "decode_masks", rated)
