@@ -197,7 +197,8 @@ def run_record(options: argparse.Namespace) -> int:
             print(f"   left out: {question.problem}")
             failed += wanted
             continue
-        files = write_review(review, question)
+        with named_if_full(review):
+            files = write_review(review, question)
         print(f"   {files.overlay or files.picture}")
         stem = f"{name}_{number:04d}"
         if (options.folder / f"{stem}.json").exists():
@@ -208,7 +209,8 @@ def run_record(options: argparse.Namespace) -> int:
             choose = answer != "q"
             wanted = answer == "y"
         if wanted:
-            done = _record(options.folder, stem, question, drawn.get(number))
+            with named_if_full(options.folder):
+                done = _record(options.folder, stem, question, drawn.get(number))
             recorded += done
             failed += not done
     print(f"recorded {recorded} samples in {options.folder}")

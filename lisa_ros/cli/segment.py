@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lisa_ros.cli.full_disk import named_if_full
 from lisa_ros.cli.model_options import add_model_options
 
 if TYPE_CHECKING:
@@ -90,7 +91,10 @@ def run(options: argparse.Namespace) -> int:
             print(event.text, end="", flush=True)
         elif isinstance(event, Finished):
             answer = event.answer
-    mask_files = [] if options.save is None else save_answer(options.save, image, answer)
+    mask_files = []
+    if options.save is not None:
+        with named_if_full(options.save):
+            mask_files = save_answer(options.save, image, answer)
     if options.json:
         print(_to_json(answer_values(answer, mask_files)))
     else:

@@ -1,5 +1,6 @@
 """`lisa` as a user runs it: in a process of its own, from files to files."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -80,6 +81,16 @@ def test_saved_answer_is_that_of_the_published_code(saved: tuple[Path, str]):
 
 def test_overlay_has_the_size_of_the_image(saved: tuple[Path, str]):
     assert Image.open(saved[0] / "overlay.png").size == (1280, 960)
+
+
+def test_a_full_disk_is_told_with_the_folder(tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    assert main(["segment", str(IMAGE), "the mug", "--save", str(tmp_path)]) == 1
+    said = f"lisa: error: {tmp_path} cannot be written: no space left on the disk; make room and"
+    assert said in capsys.readouterr().err
 
 
 def test_masks_of_an_earlier_answer_do_not_stay(tmp_path: Path):

@@ -148,6 +148,17 @@ def draw(folder: Path, name: str, **size: int) -> None:
     (folder / name).write_text(json.dumps({"shapes": shapes, **size}))
 
 
+def test_a_full_disk_is_told_with_the_folder(bag, monkeypatch, capsys):
+    def fail(*arguments, **choices):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    assert record(bag, "--accept", "1") == 1
+    said = f"lisa: error: {bag}_review cannot be written: no space left on the disk; make room"
+    assert said in capsys.readouterr().err
+    assert recorded(bag) == []
+
+
 def answer(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     """Sit at the terminal and type; then the terminal closes."""
     typed = iter(words)
