@@ -11,6 +11,7 @@ from std_msgs.msg import Header
 
 from lisa_ros import __version__
 from lisa_ros.model.conversation import clean_explanation
+from lisa_ros.model.loading import empty_model
 from lisa_ros.msg import Answer as AnswerMessage
 from lisa_ros.msg import ModelInfo
 from lisa_ros.msg import Object as ObjectMessage
@@ -121,7 +122,8 @@ def model_info_message(segmenter: Segmenter, load_time: float) -> ModelInfo:
         clip_image_size=config.clip_preprocessing.crop_size,
         image_tokens=config.num_image_tokens,
         context_length=config.context_length,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        # Of the shapes: a quantised weight no longer tells.
+        parameters=sum(w.numel() for w in empty_model(config, model.tokenizer).parameters()),
         memory=sum(weight.nbytes for weight in weights),
         load_time=load_time,
     )

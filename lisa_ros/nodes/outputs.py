@@ -115,8 +115,8 @@ class Outputs:
                 self._publish_images(message, outcome)
                 self._publish_3d(message, outcome)
                 self._publish_detections(outcome, message.instruction)
-            if outcome.answer is not None and outcome.answer.explanation:
-                self._explanation.publish(String(data=outcome.answer.explanation))
+                if outcome.answer is not None and outcome.answer.explanation:
+                    self._explanation.publish(String(data=outcome.answer.explanation))
         except Exception:
             self._logger.error(
                 f"outputs of question {message.question_id} are incomplete:\n"

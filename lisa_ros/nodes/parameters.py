@@ -61,7 +61,9 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "of the camera's subscriptions: what its publishers offer, or always the same",
         ("offered", "reliable", "best_effort"),
     ),
-    _model_parameter("use_depth", True, "whether the camera has depth; false: no 3D"),
+    _model_parameter(
+        "use_depth", True, "whether the camera has depth; false: no depth subscription"
+    ),
     ParameterSpec(
         "assume_registered",
         False,

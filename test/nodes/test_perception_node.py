@@ -318,8 +318,11 @@ def test_cancel_in_the_middle_of_an_answer(robot):
     assert (status(answer), end) == ("CANCELLED", "CANCELED")
     assert "cancelled" in answer.message
     assert answer.generated_tokens < 9
+    assert answer.explanation
     assert not robot.received["mask"]
     assert status(robot.ask(CUP)) == "FOUND"
+    assert wait_until(lambda: robot.received["explanation"])
+    assert [m.data for m in robot.received["explanation"]] == ["Sure, it is."]  # no half sentence
 
 
 def test_cancel_at_once(robot):
