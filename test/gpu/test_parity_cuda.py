@@ -7,14 +7,7 @@ import torch
 from lisa_ros.model.generation import MaskEvent, TokenEvent, generate
 from lisa_ros.model.preprocessing import clip_input, image_tensor, sam_input, upscale_masks
 
-
-@pytest.fixture(scope="module", autouse=True)
-def exact_float32():
-    """TF32 rounds float32 products to 10 bits, which is no parity."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+pytestmark = pytest.mark.usefixtures("exact_float32")
 
 
 @pytest.fixture(scope="module")

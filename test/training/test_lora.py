@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from golden_set import GoldenSet
-from test_golden_losses import golden_batch
+from golden_training import golden_batch
 
 from lisa_ros.model import Lisa
 from lisa_ros.model.checkpoint import official_name
