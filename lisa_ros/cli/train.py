@@ -42,8 +42,13 @@ def run(options: argparse.Namespace) -> int:
     from lisa_ros.training.config import read_train_config
 
     config = read_train_config(options.config)  # before the seconds that the rest takes to load
+    from torch import distributed
+
     from lisa_ros.training.finetune import train
 
     with named_if_full(Path(config.run)):
         train(config, strict=options.strict)
+    if distributed.is_initialized():
+        # Its threads must end before the process does, or that can end in an abort.
+        distributed.destroy_process_group()
     return 0

@@ -81,7 +81,7 @@ class Following:
             return end
         if step.object is None:
             return Outcome(Status.LOST, step.message, frame)
-        if answers:
+        if answers and step.object is _first_object(answers[-1]):
             self._answer = answer = answers[-1]
         else:
             answer = replace(

@@ -2,15 +2,14 @@
 
 import time
 
+import numpy as np
 import pytest
 from conftest import wait_until
 from worker_bench import HEIGHT, WIDTH, Bench, found, image
 
 from lisa_ros.nodes.answering import AnswerSettings
 from lisa_ros.nodes.questions import Outcome, Source
-from lisa_ros.perception import (
-    Status,
-)
+from lisa_ros.perception import Status, follow
 from lisa_ros.perception.follow import FollowLimits
 
 
@@ -96,6 +95,41 @@ def test_what_is_found_again_must_look_the_same(ready):
     assert outcome.status is Status.LOST
     assert "asking again found what looks different (cosine -1.00)" in outcome.message
     assert len(ready.segmenter.asked) == 2
+
+
+def test_a_mask_without_doubt_stays_where_asking_after_a_while_finds_nothing(ready):
+    ready.settings = AnswerSettings(follow=FollowLimits(reground_interval=0.0))
+    ready.ask("the cup", follow=True)
+    ready.segmenter.object = found(size=0)
+    outcome = next_followed(ready)
+    assert outcome.status is Status.FOUND
+    assert outcome.answer.objects == (ready.segmenter.followed,)
+    assert len(ready.segmenter.asked) == 2
+
+
+def test_an_object_is_known_by_its_later_views(ready):
+    """Each view is like the one before, and the last one unlike the first."""
+    ready.ask("the cup", follow=True)
+    first, turned = np.eye(len(ready.segmenter.looks))[:2]
+    ready.segmenter.looks = ready.segmenter.looks_found = first
+    ready.ask("the cup", follow=True)
+    for angle in np.radians((25, 50, 75, 90)):
+        ready.segmenter.looks = np.cos(angle) * first + np.sin(angle) * turned
+        assert next_followed(ready).status is Status.FOUND
+    assert len(ready.segmenter.asked) == 2
+
+
+def test_what_looks_like_the_lost_object_is_asked_about_before_the_interval_ends(
+    ready, monkeypatch
+):
+    monkeypatch.setattr(follow, "_RETRY", 0.2)
+    ready.ask("the cup", follow=True)
+    ready.segmenter.followed = ready.segmenter.object = found(size=0)
+    assert next_followed(ready).status is Status.LOST
+    ready.segmenter.followed = ready.segmenter.object = found(x=40)  # far from where it was
+    time.sleep(0.25)
+    assert next_followed(ready).status is Status.FOUND
+    assert len(ready.segmenter.asked) == 3
 
 
 def test_a_users_question_ends_following(ready):

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin
 from accelerate.state import PartialState
+from torch.distributed import destroy_process_group
 
-from lisa_ros.cli.main import main
 from lisa_ros.training import finetune, loop, mixture_batches
 from lisa_ros.training.config import read_train_config
 
 data_parallel, sharded = sys.argv[1:]
 
-assert main(["train", data_parallel]) == 0
+finetune.train(read_train_config(Path(data_parallel)))
 
 make_accelerator = loop.make_accelerator
 
@@ -53,3 +53,4 @@ try:
 except KeyboardInterrupt:
     mixture_batches.make_batch = make_batch
 finetune.train(config)
+destroy_process_group()
