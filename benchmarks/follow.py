@@ -260,7 +260,6 @@ def learn_mask_prompts(segmenter: Segmenter, swing: float, steps: int) -> None:
             if item.area == 0:
                 continue
             frame = camera.frame(seed, at + 1 / RATE)
-            segmenter.set_image(frame.rgb)
             target = torch.from_numpy(frame.ids == question.targets[0])[None].float()
             with torch.inference_mode():
                 features = model.encode_image(frame.rgb)
@@ -320,7 +319,13 @@ def main() -> int:
     parser.add_argument("--sequences", type=int, default=20, metavar="N", help="of each kind")
     parser.add_argument("--frames", type=int, default=80, metavar="N")
     parser.add_argument("--swing", type=float, default=50.0, metavar="DEG", help="to either side")
-    parser.add_argument("--mask-prompt", type=int, default=0, metavar="STEPS")
+    parser.add_argument(
+        "--mask-prompt",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="also follow with the last mask as a prompt, after training for it (default: do not)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     segmenter = Segmenter.from_pretrained(options.model, device="cpu")

@@ -100,7 +100,7 @@ class Follower:
         """
         item = self._segmenter.decode(self._embedding)
         features = self._segmenter.pooled_features(item)
-        similarity = self._similarity(features) if item.area else -1.0
+        similarity = self._similarity(features)
         doubt = self._doubt(item, similarity)
         interval = self._limits.reground_interval
         is_due = now - self._anchored_at > interval
@@ -111,7 +111,7 @@ class Follower:
             if not is_due:
                 return FollowStep(item)
         elif self._lost_at is not None:
-            looks_like_it = similarity >= self._limits.min_similarity
+            looks_like_it = item.area > 0 and similarity >= self._limits.min_similarity
             wait = (min(_RETRY, interval) if looks_like_it else interval) - (now - self._lost_at)
             if wait > 0:
                 return FollowStep(

@@ -109,14 +109,13 @@ def test_a_mask_without_doubt_stays_where_asking_after_a_while_finds_nothing(rea
 
 def test_an_object_is_known_by_its_later_views(ready):
     """Each view is like the one before, and the last one unlike the first."""
-    ready.ask("the cup", follow=True)
     first, turned = np.eye(len(ready.segmenter.looks))[:2]
     ready.segmenter.looks = ready.segmenter.looks_found = first
     ready.ask("the cup", follow=True)
     for angle in np.radians((25, 50, 75, 90)):
         ready.segmenter.looks = np.cos(angle) * first + np.sin(angle) * turned
         assert next_followed(ready).status is Status.FOUND
-    assert len(ready.segmenter.asked) == 2
+    assert len(ready.segmenter.asked) == 1
 
 
 def test_what_looks_like_the_lost_object_is_asked_about_before_the_interval_ends(
