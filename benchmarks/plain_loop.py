@@ -80,7 +80,7 @@ class PlainLoop(Implementation):
         first_mask_ms = None
         if chosen:
             with timer.stage("mask_decoder"):
-                low_res_masks, _ = model.visual_model.decode(sam_embedding, prompts[chosen])
+                low_res_masks, *_ = model.visual_model.decode(sam_embedding, prompts[chosen])
             with timer.stage("upscale"):
                 masks = list((upscale_masks(low_res_masks, geometry) > 0).cpu().numpy())
             first_mask_ms = 1000 * (time.perf_counter() - started)

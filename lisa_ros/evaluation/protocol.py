@@ -23,8 +23,8 @@ class Protocol:
 
     Attributes:
         name: `forced`, the published one: the answer "[SEG]." is given to the model, which can so
-            neither find several objects nor refuse, unless it rates its masks
-            (`LisaConfig.min_predicted_iou`); `generate`: the model answers freely.
+            neither find several objects nor refuse, unless it gives object scores
+            (`LisaConfig.min_object_score`); `generate`: the model answers freely.
         template: of the question, with `generate`; by default the published one, `mask` for a
             sentence and `phrase` for a phrase.
         max_new_tokens: longest answer, with `generate`.

@@ -82,6 +82,7 @@ class SamConfig:
     # Aids to small models; the published ones have none.
     similarity_prompt: bool = False
     iou_sigmoid: bool = False  # the IoU head gives logits, as SAM 2's
+    object_score: bool = False  # a head tells whether what is asked for is in view, as SAM 2's
     conv_stem: tuple[int, ...] = ()  # widths of convolutions in place of the patch embedding
 
     @property
@@ -164,6 +165,7 @@ class SamConfig:
             "iou_head_depth": _count(shapes, iou_head),
             "iou_head_hidden_dim": width(iou_head + "0"),
             "similarity_prompt": "similarity_prompt.value.weight" in shapes,
+            "object_score": decoder + "object_score_head.layers.0.weight" in shapes,
         }
         return cls(**{**sizes, **known})
 
@@ -239,9 +241,9 @@ class LisaConfig:
     use_im_start_end: bool = True  # the prompt holds <im_start><image><im_end>
     clip_view: ClipView = "crop"  # what of a wide picture the language model sees
     clip_conv_stem: tuple[int, ...] = ()  # an aid to small models, as `SamConfig.conv_stem`
-    # Masks whose IoU the model itself estimates lower count as empty.  The published models never
-    # learn to estimate it, so for them it is None, which keeps every mask.
-    min_predicted_iou: float | None = None
+    # Masks with a lower object score count as empty.  The published models give none, so for them
+    # it is None, which keeps every mask.
+    min_object_score: float | None = None
     conversation: str = "llava_v1"
     default_template: str = "explain"  # what turns an instruction into a question
 
@@ -265,10 +267,15 @@ class LisaConfig:
                     f"{name}: {len(stem)} widths make patches of {possible} pixels, "
                     f"expected {patch}"
                 )
-        least = self.min_predicted_iou
+        least = self.min_object_score
         is_number = isinstance(least, int | float) and not isinstance(least, bool)
         if least is not None and not (is_number and 0 <= least <= 1):
-            raise CheckpointError(f"min_predicted_iou: expected null or 0 to 1, got {least!r}")
+            raise CheckpointError(f"min_object_score: expected null or 0 to 1, got {least!r}")
+        if least is not None and not self.sam.object_score:
+            raise CheckpointError(
+                f"min_object_score is {least}, but the mask decoder has no object score; expected "
+                "null, or a model with sam_config.object_score"
+            )
         crop, side = self.clip_preprocessing.crop_size, self.clip.image_size
         if crop != side:
             raise CheckpointError(
@@ -345,7 +352,7 @@ class LisaConfig:
             use_im_start_end=values.get("mm_use_im_start_end", cls.use_im_start_end),
             clip_view=values.get("clip_view", cls.clip_view),
             clip_conv_stem=tuple(values.get("clip_conv_stem", ())),
-            min_predicted_iou=values.get("min_predicted_iou", cls.min_predicted_iou),
+            min_object_score=values.get("min_object_score", cls.min_object_score),
             conversation=values.get("conversation", cls.conversation),
             default_template=values.get("default_template", cls.default_template),
         )
@@ -365,7 +372,7 @@ class LisaConfig:
             "mm_use_im_start_end": self.use_im_start_end,
             "clip_view": self.clip_view,
             "clip_conv_stem": self.clip_conv_stem,
-            "min_predicted_iou": self.min_predicted_iou,
+            "min_object_score": self.min_object_score,
             "conversation": self.conversation,
             "default_template": self.default_template,
             "vision_config": self.clip.to_diff_dict(),

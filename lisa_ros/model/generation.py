@@ -68,6 +68,8 @@ class MaskEvent:
         low_res_mask: (s, s) mask logits.
         seg_probability: () probability that the language model gave to `[SEG]` here.
         predicted_iou: () SAM's own estimate, which the published LISA never trains.
+        object_score: () probability that what was asked for is in view; NaN if the model gives
+            none, as the published ones.
     """
 
     row: int
@@ -75,6 +77,7 @@ class MaskEvent:
     low_res_mask: torch.Tensor
     seg_probability: torch.Tensor
     predicted_iou: torch.Tensor
+    object_score: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -232,9 +235,11 @@ def _segment(
 ) -> MaskEvent:
     with torch.inference_mode(), timer.stage("mask_decoder"):
         embedding = model.seg_embedding(state[None])
-        masks, predicted_iou = model.decode_masks(features, embedding)
+        masks, predicted_iou, object_score = model.decode_masks(features, embedding)
         probability = logits.softmax(dim=-1)[model.tokenizer.seg_id]
-    return MaskEvent(row, embedding[0], masks[0], probability, predicted_iou[0].float())
+    return MaskEvent(
+        row, embedding[0], masks[0], probability, predicted_iou[0].float(), object_score[0]
+    )
 
 
 def _chooser(model: Lisa, sampling: Sampling) -> Callable[[torch.Tensor], torch.Tensor]:

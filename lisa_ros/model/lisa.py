@@ -335,7 +335,7 @@ class Lisa(nn.Module):
         features: ImageFeatures,
         prompts: torch.Tensor,
         mask_prompts: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Masks for `[SEG]` embeddings, which may come from another view of the scene.
 
         Args:
@@ -344,10 +344,11 @@ class Lisa(nn.Module):
             mask_prompts: (n, s, s) logits to begin with; see `Sam.decode`.
 
         Returns:
-            Low-resolution logits (n, s, s) and SAM's IoU estimates (n,).
+            Low-resolution logits (n, s, s), SAM's IoU estimates (n,) and object scores (n,); see
+            `Sam.decode`.
         """
         embedding = features.wait_for_sam()
         if self._graphs_apply(embedding) and len(prompts) == 1 and mask_prompts is None:
-            masks, predicted_iou = self._mask_graph(embedding, prompts)
-            return masks.clone(), predicted_iou.clone()
+            masks, predicted_iou, object_score = self._mask_graph(embedding, prompts)
+            return masks.clone(), predicted_iou.clone(), object_score.clone()
         return self.visual_model.decode(embedding, prompts, mask_prompts)

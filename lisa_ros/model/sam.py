@@ -14,6 +14,7 @@ import torch
 from segment_anything import modeling
 from segment_anything.modeling import ImageEncoderViT, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling.image_encoder import Attention
+from segment_anything.modeling.mask_decoder import MLP
 from torch import nn
 from torch.nn import functional as F
 
@@ -147,31 +148,51 @@ class MaskDecoder(modeling.MaskDecoder):
     Of the four masks that SAM can give, LISA reads the first, so only that one is computed.
     """
 
-    def predict_masks(
+    def __init__(self, config: SamConfig) -> None:
+        width = config.prompt_embed_dim
+        super().__init__(
+            num_multimask_outputs=config.num_multimask_outputs,
+            transformer=TwoWayTransformer(
+                depth=config.decoder_depth,
+                embedding_dim=width,
+                mlp_dim=config.decoder_mlp_dim,
+                num_heads=config.decoder_num_heads,
+            ),
+            transformer_dim=width,
+            iou_head_depth=config.iou_head_depth,
+            iou_head_hidden_dim=config.iou_head_hidden_dim,
+        )
+        self.object_score_head = MLP(4 * width, 2 * width, 1, 3) if config.object_score else None
+
+    def forward(
         self,
         image_embeddings: torch.Tensor,
         image_pe: torch.Tensor,
-        sparse_prompt_embeddings: torch.Tensor,
+        prompts: torch.Tensor,
         dense_prompt_embeddings: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mask logits (n, 1, 4g, 4g) and IoU estimates (n, masks).
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Mask logits (n, 4g, 4g), IoU estimates (n,) and logits of object scores (n,), if any.
 
         Args:
             image_embeddings: (1 or n, C, g, g).
             image_pe: (1, C, g, g).
-            sparse_prompt_embeddings: (n, k, C).
+            prompts: (n, C).
             dense_prompt_embeddings: (1 or n, C, 1 or g, 1 or g).
         """
-        count = len(sparse_prompt_embeddings)
+        count = len(prompts)
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         output_tokens = output_tokens.expand(count, -1, -1)
-        tokens = torch.cat([output_tokens, sparse_prompt_embeddings], dim=1)
+        tokens = torch.cat([output_tokens, prompts[:, None]], dim=1)
         image = (image_embeddings + dense_prompt_embeddings).expand(count, -1, -1, -1)
         states, image_states = self.transformer(image, image_pe.expand_as(image), tokens)
         grid = self.output_upscaling(image_states.transpose(1, 2).reshape(image.shape))
         weights = self.output_hypernetworks_mlps[0](states[:, 1])  # (n, C / 8)
         masks = torch.einsum("nc,nchw->nhw", weights, grid)  # grid: (n, C / 8, 4g, 4g)
-        return masks[:, None], self.iou_prediction_head(states[:, 0])
+        object_score = None
+        if self.object_score_head is not None:
+            seen = torch.cat([states[:, 0], states[:, 1], states[:, -1], prompts], dim=1)
+            object_score = self.object_score_head(seen)[:, 0]
+        return masks, self.iou_prediction_head(states[:, 0])[:, 0], object_score
 
 
 class SimilarityPrompt(nn.Module):
@@ -210,18 +231,7 @@ class Sam(nn.Module):
             input_image_size=(config.image_size, config.image_size),
             mask_in_chans=config.mask_in_chans,
         )
-        self.mask_decoder = MaskDecoder(
-            num_multimask_outputs=config.num_multimask_outputs,
-            transformer=TwoWayTransformer(
-                depth=config.decoder_depth,
-                embedding_dim=config.prompt_embed_dim,
-                mlp_dim=config.decoder_mlp_dim,
-                num_heads=config.decoder_num_heads,
-            ),
-            transformer_dim=config.prompt_embed_dim,
-            iou_head_depth=config.iou_head_depth,
-            iou_head_hidden_dim=config.iou_head_hidden_dim,
-        )
+        self.mask_decoder = MaskDecoder(config)
         if config.similarity_prompt:
             self.similarity_prompt = SimilarityPrompt(config.prompt_embed_dim)
         self.config = config
@@ -245,7 +255,7 @@ class Sam(nn.Module):
         image_embedding: torch.Tensor,
         prompts: torch.Tensor,
         mask_prompts: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One mask for each prompt embedding.
 
         Args:
@@ -256,13 +266,14 @@ class Sam(nn.Module):
                 before.  LISA never learns from them, so that SAM's own weights read them.
 
         Returns:
-            Low-resolution mask logits (n, 4g, 4g) and SAM's own IoU estimates (n,); these are
-            float32 and 0 to 1 with `SamConfig.iou_sigmoid`.
+            Low-resolution mask logits (n, 4g, 4g); SAM's own IoU estimates (n,), which are float32
+            and 0 to 1 with `SamConfig.iou_sigmoid`; and float32 probabilities (n,) that what the
+            prompt asks for is in the image at all, NaN without `SamConfig.object_score`.
         """
         prompts = prompts.to(image_embedding.dtype)
         if len(prompts) == 0:  # segment-anything cannot reshape nothing
             side = 4 * image_embedding.shape[-1]
-            return prompts.new_zeros(0, side, side), prompts.new_zeros(0)
+            return prompts.new_zeros(0, side, side), prompts.new_zeros(0), prompts.new_zeros(0)
         if mask_prompts is None:
             dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         else:
@@ -270,14 +281,13 @@ class Sam(nn.Module):
         if self.config.similarity_prompt:
             similarity = self.similarity_prompt(image_embedding, prompts)
             dense = dense + self.similarity_prompt.dense_prompt(similarity)
-        masks, predicted_iou = self.mask_decoder(
-            image_embeddings=image_embedding,
-            image_pe=self.dense_pe(),
-            sparse_prompt_embeddings=prompts[:, None],
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
+        masks, predicted_iou, object_logits = self.mask_decoder(
+            image_embedding, self.dense_pe(), prompts, dense
         )
-        predicted_iou = predicted_iou[:, 0]
         if self.config.iou_sigmoid:
             predicted_iou = predicted_iou.float().sigmoid()
-        return masks[:, 0], predicted_iou
+        if object_logits is None:
+            object_score = torch.full_like(predicted_iou, torch.nan, dtype=torch.float32)
+        else:
+            object_score = object_logits.float().sigmoid()
+        return masks, predicted_iou, object_score

@@ -154,6 +154,7 @@ def _object_message(label: int, item: SegmentedObject, header: Header) -> Object
         seg_probability=item.scores.seg_probability,
         mask_probability=item.scores.mask_probability,
         predicted_iou=item.scores.predicted_iou,
+        object_score=nan if item.scores.object_score is None else item.scores.object_score,
         depth_valid_share=nan,
     )
     if item.box_xyxy is not None:

@@ -40,18 +40,20 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Scores:
-    """Three raw signs of confidence, each 0 to 1 and none calibrated.
+    """Raw signs of confidence, each 0 to 1 and none calibrated.
 
     Attributes:
         seg_probability: probability that the language model gave to `[SEG]`.
         mask_probability: mean of the mask's sigmoid over its pixels; 0 for an empty mask.
-        predicted_iou: SAM's IoU estimate.  LISA never trains this head, so it says little, unless
-            the model was trained to (`LisaConfig.min_predicted_iou`).
+        predicted_iou: SAM's IoU estimate.  LISA never trains this head, so it says little.
+        object_score: probability that what was asked for is in view at all; None if the model gives
+            none (`SamConfig.object_score`), as the published ones.
     """
 
     seg_probability: float
     mask_probability: float
     predicted_iou: float
+    object_score: float | None
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class SegmentedObject:
     """One `[SEG]` of an answer.
 
     Attributes:
-        mask: bool (H, W) at the size of the image; empty where no logit is above 0 or where the
-            model rates its own mask below `LisaConfig.min_predicted_iou`.
+        mask: bool (H, W) at the size of the image; empty where no logit is above 0, or if its
+            object score is below `LisaConfig.min_object_score`.
         box_xyxy: (x0, y0, x1, y1) around the mask in pixels, x1 and y1 exclusive; None if empty.
         area: pixels of the mask.
         scores: see `Scores`.

@@ -8,6 +8,7 @@ answer = segmenter.answer("change the TV channel")
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -213,7 +214,7 @@ class Segmenter:
             template: `raw`, `mask`, `explain` or `phrase`; by default the model's.
             max_new_tokens: the answer is TRUNCATED after so many tokens.
             mask_only: force the answer "[SEG]." (the published evaluation protocol): fastest, but
-                the model cannot explain, nor refuse unless it rates its masks.
+                the model cannot explain, nor refuse unless it gives object scores.
             sampling: greedy by default.
             history: earlier rounds about this image (`Answer.turn`).
             cancelled: asked between tokens; the answer is CANCELLED once it is true.
@@ -257,7 +258,7 @@ class Segmenter:
             features.wait_for_sam()  # here, so that the encoder's time is not the decoder's too
             with timer.stage("mask_decoder"):
                 prompt = torch.from_numpy(embedding)[None].to(self.model.device, self.model.dtype)
-                masks, predicted_iou = self.model.decode_masks(
+                masks, predicted_iou, object_score = self.model.decode_masks(
                     features,
                     prompt,
                     None if mask_prompt is None else mask_prompt[None].to(self.model.device),
@@ -268,6 +269,7 @@ class Segmenter:
                 masks[0],
                 predicted_iou.new_zeros((), dtype=torch.float32),
                 predicted_iou[0].float(),
+                object_score[0],
             )
             with timer.stage("upscale"):
                 return self._segmented_object(event, features)
@@ -438,11 +440,11 @@ class Segmenter:
 
     def _message(self, status: Status, question: _Question) -> str:
         if status is Status.NOT_FOUND and question.objects:
-            best = max(item.scores.predicted_iou for item in question.objects)
-            least = self.model.config.min_predicted_iou
+            best = max(item.scores.object_score or 0.0 for item in question.objects)
+            least = self.model.config.min_object_score
             if least is not None and best < least:
                 return (
-                    f"the model rates its mask at {best:.3f}, below its min_predicted_iou of "
+                    f"the best object score is {best:.3f}, below the model's min_object_score of "
                     f"{least:.3f}: what was asked for is most likely not in view; ask in other "
                     "words, or look from elsewhere"
                 )
@@ -450,22 +452,29 @@ class Segmenter:
 
     def _segmented_object(self, event: MaskEvent, features: ImageFeatures) -> SegmentedObject:
         """Upscale a mask on its device, and bring only what is needed to the host."""
-        least = self.model.config.min_predicted_iou
+        least = self.model.config.min_object_score
         with torch.inference_mode():
             logits = upscale_masks(event.low_res_mask[None], features.geometry)[0]  # (H, W)
             inside = logits > 0
             if least is not None:
-                inside = inside & (event.predicted_iou >= least)
+                inside = inside & (event.object_score >= least)
             mean_inside = (logits.sigmoid() * inside).sum() / inside.sum().clamp(min=1)
-            numbers = torch.stack([event.seg_probability, mean_inside, event.predicted_iou])
+            numbers = torch.stack(
+                [event.seg_probability, mean_inside, event.predicted_iou, event.object_score]
+            )
             mask = inside.cpu().numpy()
-            scores = Scores(*numbers.tolist())
+            seg_probability, mask_probability, predicted_iou, object_score = numbers.tolist()
         area = int(np.count_nonzero(mask))
         return SegmentedObject(
             mask=mask,
             box_xyxy=_box(mask) if area else None,
             area=area,
-            scores=scores,
+            scores=Scores(
+                seg_probability=seg_probability,
+                mask_probability=mask_probability,
+                predicted_iou=predicted_iou,
+                object_score=None if math.isnan(object_score) else object_score,
+            ),
             embedding=event.embedding.float().cpu().numpy(),
             low_res_mask=event.low_res_mask.float().cpu(),
             geometry=features.geometry,

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from lisa_ros.model.config import SamConfig
 from lisa_ros.model.conversation import Turn, conversation_pieces
 from lisa_ros.model.lisa import Lisa, LisaOutput
 from lisa_ros.model.preprocessing import MaskGeometry, upscale_masks
 from lisa_ros.model.tokenizer import IMAGE_TOKEN_INDEX, LisaTokenizer
-from lisa_ros.training.losses import IGNORE, Losses, LossWeights, mask_losses
+from lisa_ros.training.losses import IGNORE, Losses, LossWeights, mask_losses, probability_bce
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class Batch:
         masks: for each image (n, H, W), 0 or 1, in the order of the `[SEG]`s of its conversations,
             those of `absent` left out.
         absent: indices of the conversations whose `[SEG]`s stand for nothing that is there and have
-            no masks; they are for models that rate their masks (`LisaConfig.min_predicted_iou`) and
-            should rate these at 0.
+            no masks; they are for models with object scores (`SamConfig.object_score`), which
+            learn to doubt them.
     """
 
     sam_pixels: torch.Tensor
@@ -229,7 +228,7 @@ def training_losses(
         for indices in (image, np.flatnonzero(~is_absent), np.flatnonzero(is_absent))
     )
     of_prompts = embeddings[image_of_prompt]
-    low_res_masks, predicted_iou = sam.decode(of_prompts, prompts)
+    low_res_masks, predicted_iou, object_score = sam.decode(of_prompts, prompts)
     of_image, groups = low_res_masks[there].split(wanted), _by_geometry(batch)
     logits = [
         upscale_masks(torch.cat([of_image[i] for i in group]), geometry)
@@ -245,31 +244,20 @@ def training_losses(
         )
         similarity = weights.bce * bce + weights.dice * dice
         losses = replace(losses, similarity=weights.similarity * similarity)
-    if model.config.min_predicted_iou is not None and weights.quality:
+    if model.config.sam.iou_sigmoid and weights.quality:
         # A mask of nothing has an IoU of 0.
         true_iou = torch.cat([_iou(x, y) for x, y in zip(logits, targets, strict=True)])
         of_image = predicted_iou[there].split(wanted)
         estimates = [of_image[i] for group in groups.values() for i in group]
-        error = rating_error(
-            torch.cat([*estimates, predicted_iou[absent]]).float(),
+        error = probability_bce(
+            torch.cat([*estimates, predicted_iou[absent]]),
             torch.cat([true_iou, true_iou.new_zeros(len(absent))]),
-            model.config.sam,
         )
-        losses = replace(losses, quality=weights.quality * error / max(1, len(prompts)))
+        losses = replace(losses, quality=weights.quality * error)
+    if model.config.sam.object_score and weights.object_score:
+        error = probability_bce(object_score, model.put(~is_absent).float())
+        losses = replace(losses, object_score=weights.object_score * error)
     return losses
-
-
-def rating_error(estimates: torch.Tensor, true_iou: torch.Tensor, sam: SamConfig) -> torch.Tensor:
-    """Sum of the errors of n IoU estimates.
-
-    The squared error, as SAM learned them.  Of those that are probabilities the cross entropy,
-    which also tells 0.01 from 0.05: there lies what is not believed.
-    """
-    if not sam.iou_sigmoid:
-        return (estimates - true_iou).square().sum()
-    estimates = estimates.clamp(1e-6, 1 - 1e-6)
-    # Written out, since autocast refuses torch's own.
-    return -(true_iou * estimates.log() + (1 - true_iou) * (1 - estimates).log()).sum()
 
 
 def _of_prompts(batch: Batch, seg_id: int) -> tuple[np.ndarray, np.ndarray]:

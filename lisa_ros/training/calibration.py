@@ -1,4 +1,4 @@
-"""Which of a model's own estimates of its masks are too low to believe in them."""
+"""Which object scores of a model are too low to believe in its masks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def calibrate(
     false_refusals: float,
     template: str | None = None,
 ) -> float:
-    """Set the model's `min_predicted_iou`, and give it.
+    """Set the model's `min_object_score`, and give it.
 
     Args:
         pictures: RGB uint8 with questions that neither training nor a test uses; one of them at
@@ -29,7 +29,7 @@ def calibrate(
         template: how instructions are put.
     """
     model = segmenter.model
-    model.config = replace(model.config, min_predicted_iou=0.0)
+    model.config = replace(model.config, min_object_score=0.0)
     best = []
     for image, cases in pictures:
         instructions = [case.instruction for case in cases if case.target.any()]
@@ -37,10 +37,10 @@ def calibrate(
             continue
         segmenter.set_image(image)
         for answer in segmenter.answer_batch(instructions, template=template):
-            rated = (item.scores.predicted_iou for item in answer.objects if item.area)
+            rated = (item.scores.object_score or 0.0 for item in answer.objects if item.area)
             best.append(max(rated, default=0.0))
     segmenter.reset_image()
     limit = sorted(best)[int(false_refusals * len(best))]
     least = math.floor(1000 * min(1.0, max(0.0, limit))) / 1000  # never more than the limit
-    model.config = replace(model.config, min_predicted_iou=least)
+    model.config = replace(model.config, min_object_score=least)
     return least

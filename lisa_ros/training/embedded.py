@@ -51,7 +51,7 @@ def embedded_config(sizes: EmbeddedSizes) -> LisaConfig:
     """The configuration of an embedded model.
 
     Unlike the published models it sees the whole picture (`clip_view: pad`), its mask decoder has
-    a similarity prompt, and it rates its own masks with probabilities.
+    a similarity prompt, and it tells how sure it is of its masks and of what is in view.
     """
     values: dict[str, Any] = {
         "hidden_size": sizes.hidden,
@@ -66,7 +66,7 @@ def embedded_config(sizes: EmbeddedSizes) -> LisaConfig:
         "mm_vision_select_layer": -1,
         "clip_view": "pad",
         "clip_conv_stem": sizes.conv_stem,
-        "min_predicted_iou": 0.0,  # it rates its masks; what is enough is seen after training
+        "min_object_score": 0.0,  # what is enough is seen after training
     }
     clip = CLIPVisionConfig(
         hidden_size=sizes.clip_width,
@@ -89,6 +89,7 @@ def embedded_config(sizes: EmbeddedSizes) -> LisaConfig:
         iou_head_hidden_dim=64,
         similarity_prompt=True,
         iou_sigmoid=True,
+        object_score=True,
         conv_stem=sizes.conv_stem,
     )
     return LisaConfig.from_json(

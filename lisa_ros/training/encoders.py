@@ -105,7 +105,7 @@ class EncoderStage(nn.Module):
         xy = xy * (geometry.resized[1] / width)
         prompts = point_prompts(sam.prompt_encoder, xy.flatten(0, 1), geometry)
         image = torch.arange(len(ids), device=ids.device).repeat_interleave(_POINTS)
-        low_res_masks, _ = sam.decode(embeddings[image], prompts)
+        low_res_masks, *_ = sam.decode(embeddings[image], prompts)
         instances = ids.flatten(1).gather(1, chosen).flatten()
         targets = ids[image] == instances[:, None, None]
         return mask_losses([upscale_masks(low_res_masks, geometry)], [targets])

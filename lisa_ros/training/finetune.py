@@ -134,7 +134,9 @@ def train(
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"training {trained / 1e6:.1f} million weights on {accelerator.num_processes} processes")
     # The data show what is there: by them a model would forget to rate masks of what is not.
-    weights = LossWeights(config.ce_weight, config.bce_weight, config.dice_weight, quality=0.0)
+    weights = LossWeights(
+        config.ce_weight, config.bce_weight, config.dice_weight, quality=0.0, object_score=0.0
+    )
     cache = None
     if config.feature_cache is not None:
         cache = FeatureCache(Path(config.feature_cache), model, config.precision)

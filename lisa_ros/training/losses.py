@@ -18,8 +18,8 @@ IGNORE = -100  # a label that is not learned
 class LossWeights:
     """Weights of the losses; the defaults are the paper's.
 
-    `similarity` is for models with a similarity prompt, `quality` for those that rate their masks;
-    the published ones do neither.
+    `similarity`, `quality` (SAM's IoU estimates) and `object_score` are for models with these aids
+    (`SamConfig`); the published ones have none.
     `first_word` is the weight of an answer's first token among its others: where it says whether
     something is there, one word in twenty is all that refusing is learned from.  For an answer
     with a mask it is `first_word_found`: above `first_word`, a model must be surer to refuse.
@@ -29,7 +29,8 @@ class LossWeights:
     bce: float = 2.0
     dice: float = 0.5
     similarity: float = 1.0
-    quality: float = 2.0
+    quality: float = 1.0
+    object_score: float = 2.0
     first_word: float = 1.0
     first_word_found: float = 1.0
 
@@ -43,6 +44,7 @@ class Losses:
     dice: torch.Tensor
     similarity: torch.Tensor | None = None
     quality: torch.Tensor | None = None
+    object_score: torch.Tensor | None = None
 
     def named(self) -> dict[str, torch.Tensor]:
         """Those that there are, by name."""
@@ -75,6 +77,17 @@ def sigmoid_bce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """(n,) binary cross entropy of masks (n, H, W), mean over pixels."""
     loss = F.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="none")
     return loss.flatten(1).mean(1)
+
+
+def probability_bce(estimates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Binary cross entropy of n probabilities, the mean; 0 of none.
+
+    Unlike a squared error it tells 0.01 from 0.05: there lies what is not believed.
+    """
+    estimates = estimates.clamp(1e-6, 1 - 1e-6)
+    # Written out, since autocast refuses torch's own.
+    error = -(targets * estimates.log() + (1 - targets) * (1 - estimates).log())
+    return error.sum() / max(1, len(error))
 
 
 def sigmoid_dice(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -184,11 +184,7 @@ def train(
     everything = Loop(
         WordsAndMasks(
             model,
-            LossWeights(
-                quality=1.0,
-                first_word=recipe.first_word,
-                first_word_found=recipe.first_word_found,
-            ),
+            LossWeights(first_word=recipe.first_word, first_word_found=recipe.first_word_found),
         ),
         folder / "everything",
         settings,
@@ -227,7 +223,7 @@ def start_from(model: Lisa, folder: str | Path) -> None:
     start = load(folder, device="cpu", precision="fp32")
     wanted, got = (
         f"patches of {c.clip.patch_size} and {c.sam.patch_size} pixels, iou_sigmoid "
-        f"{c.sam.iou_sigmoid}"
+        f"{c.sam.iou_sigmoid}, object_score {c.sam.object_score}"
         for c in (model.config, start.config)
     )
     if got != wanted:

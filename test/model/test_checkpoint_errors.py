@@ -259,8 +259,9 @@ def test_config_of_another_vocabulary(folder, refused):
         {"out_dim": 128},
         {"conversation": "vicuna"},
         {"clip_view": "tiles"},
-        {"min_predicted_iou": 1.5},
-        {"min_predicted_iou": "high"},
+        {"min_object_score": 1.5},
+        {"min_object_score": "high"},
+        {"min_object_score": 0.5},  # of a model without object scores
         {"mm_use_im_start_end": "yes"},
         {"rope_scaling": {"factor": 2.0}},
     ],

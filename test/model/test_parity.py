@@ -58,7 +58,7 @@ def test_teacher_forced_masks(golden, teacher_forced):
     want = golden.group("teacher_forced", teacher_forced["key"])
     features = golden.features(teacher_forced["image"])
     (embeddings,) = golden.model([want["input_ids"].tolist()], features.image_tokens).seg_embeddings
-    low_res, predicted_iou = golden.model.decode_masks(features, embeddings)
+    low_res, predicted_iou, _ = golden.model.decode_masks(features, embeddings)
     assert_low_res_masks_match(low_res, want)
     close(predicted_iou[:, None], want["iou_pred"], 1e-3)
     assert_masks_match(upscale_masks(low_res, features.geometry), want)
@@ -69,7 +69,7 @@ def test_masks_of_golden_embeddings(golden, teacher_forced):
     want = golden.group("teacher_forced", teacher_forced["key"])
     features = golden.features(teacher_forced["image"])
     embeddings = torch.from_numpy(want["seg_embeddings"])
-    low_res, _ = golden.model.decode_masks(features, embeddings)
+    low_res, *_ = golden.model.decode_masks(features, embeddings)
     assert_masks_match(upscale_masks(low_res, features.geometry), want)
 
 
@@ -83,7 +83,7 @@ def test_conversations_of_unequal_length_in_one_pass(golden):
     output = golden.model(conversations, features.image_tokens)
     embeddings = torch.cat(output.seg_embeddings)
     close(embeddings[:, None], want["sparse_embeddings"], 1e-4)
-    low_res, _ = golden.model.decode_masks(features, embeddings)
+    low_res, *_ = golden.model.decode_masks(features, embeddings)
     assert_low_res_masks_match(low_res, want)
     pred = golden.group("multi_conversation", "pred")
     assert_masks_match(upscale_masks(low_res, features.geometry), pred)

@@ -83,6 +83,7 @@ def test_objects_agree_with_themselves(about, cases):
         assert 0.5 <= item.scores.mask_probability <= 1
         assert 0.5 < item.scores.seg_probability <= 1  # greedy, and by a wide margin
         assert isinstance(item.scores.predicted_iou, float)
+        assert item.scores.object_score is None
         assert item.embedding.shape == (256,)
         assert item.embedding.dtype == np.float32
 
@@ -158,8 +159,8 @@ def test_empty_masks_are_kept_but_are_not_found(about, cases, monkeypatch):
     decode = segmenter.model.decode_masks
 
     def nothing(*args):
-        low_res, predicted_iou = decode(*args)
-        return torch.full_like(low_res, -5.0), predicted_iou
+        low_res, *ratings = decode(*args)
+        return torch.full_like(low_res, -5.0), *ratings
 
     monkeypatch.setattr(segmenter.model, "decode_masks", nothing)
     answer = segmenter.answer(cases[1]["instruction"], template="raw")
@@ -170,22 +171,24 @@ def test_empty_masks_are_kept_but_are_not_found(about, cases, monkeypatch):
     assert not answer.label_image().any()
 
 
-def test_a_model_that_rates_its_masks_gives_none_that_it_does_not_believe_in(
+def test_a_model_with_object_scores_gives_no_mask_that_it_does_not_believe_in(
     about, cases, monkeypatch
 ):
     segmenter, instruction = about(cases[1]), cases[1]["instruction"]
     decode = segmenter.model.decode_masks
 
     def rated(*args):
-        low_res, predicted_iou = decode(*args)
-        return low_res, torch.full_like(predicted_iou, 0.5)
+        low_res, predicted_iou, object_score = decode(*args)
+        return low_res, predicted_iou, torch.full_like(object_score, 0.5)
 
     monkeypatch.setattr(segmenter.model, "decode_masks", rated)
     believed = segmenter.answer(instruction, template="raw")
     assert believed.status is Status.FOUND
 
     def asks_for(least: float) -> None:
-        config = replace(segmenter.model.config, min_predicted_iou=least)
+        config = segmenter.model.config
+        sam = replace(config.sam, object_score=True)
+        config = replace(config, sam=sam, min_object_score=least)
         monkeypatch.setattr(segmenter.model, "config", config)
 
     asks_for(0.49)
@@ -197,7 +200,8 @@ def test_a_model_that_rates_its_masks_gives_none_that_it_does_not_believe_in(
         answer = segmenter.answer(instruction, template="raw", **choices)
         assert answer.status is Status.NOT_FOUND
         assert answer.objects[0].area == 0
-    assert "rates its mask at 0.500, below its min_predicted_iou of 0.510" in answer.message
+    assert "object score is 0.500, below the model's min_object_score of 0.510" in answer.message
+    assert answer.objects[0].scores.object_score == 0.5
     assert segmenter.decode(believed.objects[0].embedding).area == 0
 
 

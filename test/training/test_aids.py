@@ -8,15 +8,14 @@ import pytest
 import torch
 
 from lisa_ros.evaluation.cases import Case
-from lisa_ros.model.config import SamConfig
 from lisa_ros.model.conversation import Turn
 from lisa_ros.model.preprocessing import clip_input, sam_input
 from lisa_ros.model.sam import Sam
 from lisa_ros.perception import Segmenter
-from lisa_ros.training.batch import Batch, Conversation, Reading, rating_error, training_losses
+from lisa_ros.training.batch import Batch, Conversation, Reading, training_losses
 from lisa_ros.training.calibration import calibrate
 from lisa_ros.training.embedded import EmbeddedSizes, embedded_config
-from lisa_ros.training.losses import LossWeights
+from lisa_ros.training.losses import LossWeights, probability_bce
 from lisa_ros.training.pointing import Pointing
 from lisa_ros.training.scene_batch import SceneBatch
 
@@ -74,41 +73,60 @@ def test_questions_that_words_answer_point_nowhere():
     assert pointed([None, ()], [FAR_CORNER, 0]) == pytest.approx(0, abs=1e-6)
 
 
-def test_estimates_of_masks_are_drawn_to_their_iou(first_golden):
-    """One thing that is there, and one that an answer wrongly finds."""
-    model = first_golden.model
+def two_answers(segmenter: Segmenter, picture: np.ndarray) -> tuple[Batch, np.ndarray]:
+    """One thing that is there, and one that an answer wrongly finds.  Also gives the true mask."""
+    model = segmenter.model
     config = model.config
-    picture = first_golden.image(0)
     sam, geometry = sam_input(picture, config.sam.image_size)
     clip = clip_input(picture, config.clip_preprocessing, config.clip_view)
-    there = Conversation.encode(model.tokenizer, [Turn("the mug", "[SEG].")])
-    absent = Conversation.encode(model.tokenizer, [Turn("the cap", "[SEG].")])
-    target = torch.zeros(1, *picture.shape[:2])
-    target[:, :40] = 1
+    there, absent = (
+        Conversation.encode(
+            model.tokenizer,
+            [Turn(words, "[SEG].")],
+            template=config.conversation,
+            use_im_start_end=config.use_im_start_end,
+        )
+        for words in ("the mug", "the cap")
+    )
+    true = np.zeros(picture.shape[:2], bool)
+    true[:40] = True
+    target = torch.from_numpy(true)[None].float()
     batch = Batch(sam[None], clip[None], [geometry], [absent, there], [0, 0], [target], absent=[0])
+    return batch, true
 
-    segmenter = Segmenter(model, model_id="golden", precision="fp32")
+
+def test_masks_are_rated_by_their_iou_and_doubted_where_nothing_is():
+    segmenter = Segmenter.from_pretrained(device="cpu")
+    model = segmenter.model
+    # Rated, not judged: what is doubted would be empty.
+    model.config = replace(model.config, min_object_score=0.0)
+    picture = np.random.default_rng(0).integers(0, 255, (288, 384, 3), np.uint8)
+    batch, true = two_answers(segmenter, picture)
     segmenter.set_image(picture)
     (found,) = segmenter.answer("the mug", template="raw", mask_only=True).objects
     (missing,) = segmenter.answer("the cap", template="raw", mask_only=True).objects
-    true = target[0].numpy() > 0
     iou = (found.mask & true).sum() / (found.mask | true).sum()
-    errors = [found.scores.predicted_iou - iou, missing.scores.predicted_iou]
 
-    try:
-        model.config = replace(config, min_predicted_iou=0.0)
-        with torch.no_grad():
-            losses = training_losses(model, batch, LossWeights(quality=3.0))
-        assert float(losses.quality) == pytest.approx(3 * np.square(errors).mean(), rel=1e-3)
-    finally:
-        model.config = config
-    alone = replace(batch, conversations=[there], image_index=[0], absent=[])
+    def bce(estimate: float, wanted: float) -> float:
+        return -(wanted * np.log(estimate) + (1 - wanted) * np.log(1 - estimate))
+
     with torch.no_grad():
-        without = training_losses(model, alone)
-    assert without.quality is None  # LISA never learns it
-    # A wrong answer has no mask, and changes nothing about those of the others.
-    assert float(losses.bce) == pytest.approx(float(without.bce), rel=1e-4)
-    assert float(losses.dice) == pytest.approx(float(without.dice), rel=1e-4)
+        losses = training_losses(model, batch, LossWeights(quality=3.0, object_score=5.0))
+    quality = bce(found.scores.predicted_iou, iou) + bce(missing.scores.predicted_iou, 0.0)
+    assert float(losses.quality) == pytest.approx(3 * quality / 2, rel=1e-3)
+    doubt = bce(found.scores.object_score, 1.0) + bce(missing.scores.object_score, 0.0)
+    assert float(losses.object_score) == pytest.approx(5 * doubt / 2, rel=1e-3)
+
+
+def test_published_models_learn_no_ratings_and_wrong_answers_have_no_mask(first_golden):
+    segmenter = Segmenter(first_golden.model, model_id="golden", precision="fp32")
+    batch, _ = two_answers(segmenter, first_golden.image(0))
+    alone = replace(batch, conversations=batch.conversations[1:], image_index=[0], absent=[])
+    with torch.no_grad():
+        both, without = (training_losses(segmenter.model, each) for each in (batch, alone))
+    assert both.quality is both.object_score is None
+    assert float(both.bce) == pytest.approx(float(without.bce), rel=1e-4)
+    assert float(both.dice) == pytest.approx(float(without.dice), rel=1e-4)
 
 
 @pytest.mark.parametrize(("false_refusals", "least"), [(0.0, 0.0), (0.26, 0.2), (0.51, 0.6)])
@@ -117,7 +135,7 @@ def test_calibration_refuses_the_share_that_it_may(false_refusals, least):
     rated = {"refused": [], "poor": [0.2], "fair": [0.1, 0.6], "good": [0.9], "absent": [0.0]}
 
     def answer(instruction: str) -> SimpleNamespace:
-        scores = [SimpleNamespace(predicted_iou=iou) for iou in rated[instruction]]
+        scores = [SimpleNamespace(object_score=score) for score in rated[instruction]]
         return SimpleNamespace(objects=[SimpleNamespace(scores=s, area=9) for s in scores])
 
     segmenter = SimpleNamespace(
@@ -130,21 +148,18 @@ def test_calibration_refuses_the_share_that_it_may(false_refusals, least):
     cases = [Case((), words, empty if words == "absent" else full) for words in rated]
     picture = np.zeros((2, 2, 3), np.uint8)
     assert calibrate(segmenter, [(picture, cases)], false_refusals=false_refusals) == least
-    assert segmenter.model.config.min_predicted_iou == least
+    assert segmenter.model.config.min_object_score == least
 
 
-def test_estimates_that_are_probabilities_learn_to_tell_seldom_from_never():
-    estimates = torch.tensor([0.05, 0.5, 1.0])
-    squared = rating_error(estimates, torch.zeros(3), SamConfig())
-    assert float(squared) == pytest.approx(0.05**2 + 0.25 + 1)
+def test_estimates_learn_to_tell_seldom_from_never():
     likely = [
-        float(rating_error(torch.tensor([p]), torch.tensor([0.01]), SamConfig(iou_sigmoid=True)))
-        for p in (0.001, 0.01, 0.05)
+        float(probability_bce(torch.tensor([p]), torch.tensor([0.01]))) for p in (0.001, 0.01, 0.05)
     ]
     assert likely[1] < min(likely[0], likely[2])
     certain = torch.tensor([0.0, 1.0], requires_grad=True)
-    rating_error(certain, torch.tensor([1.0, 0.0]), SamConfig(iou_sigmoid=True)).backward()
+    probability_bce(certain, torch.tensor([1.0, 0.0])).backward()
     assert certain.grad.isfinite().all()
+    assert float(probability_bce(torch.zeros(0), torch.zeros(0))) == 0
 
 
 def test_estimates_of_a_sigmoid_are_between_nothing_and_all():
@@ -153,7 +168,7 @@ def test_estimates_of_a_sigmoid_are_between_nothing_and_all():
     sam = Sam(config)
     embedding, prompts = torch.randn(1, 128, 24, 24), 30 * torch.randn(4, 128)
     with torch.no_grad():
-        _, raw = sam.decode(embedding, prompts)
+        _, raw, _ = sam.decode(embedding, prompts)
         sam.config = replace(config, iou_sigmoid=True)
-        _, probable = sam.decode(embedding, prompts)
+        _, probable, _ = sam.decode(embedding, prompts)
     assert torch.allclose(probable, raw.sigmoid())

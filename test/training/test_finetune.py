@@ -136,7 +136,7 @@ def test_quantised_weights_are_not_saved_and_a_training_of_them_goes_on(start, t
 
     def loop() -> Loop:
         model = trainable_model(start_of(config), config, torch.device("cpu"))
-        stage = Finetune(model, LossWeights(quality=0.0))
+        stage = Finetune(model, LossWeights(quality=0.0, object_score=0.0))
         return Loop(stage, tmp_path, finetune._loop_settings(config))
 
     def share(first: int):

@@ -56,7 +56,7 @@ def answers(model: Lisa, golden: GoldenSet) -> tuple[torch.Tensor, torch.Tensor]
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         output = model([ids.tolist()], tokens)
         embedding = golden.features(0).sam_embedding.to(model.dtype)
-        masks, _ = model.visual_model.decode(embedding, torch.cat(output.seg_embeddings))
+        masks, *_ = model.visual_model.decode(embedding, torch.cat(output.seg_embeddings))
     return output.logits.float(), masks.float()
 
 
