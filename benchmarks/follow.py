@@ -263,7 +263,7 @@ def learn_mask_prompts(segmenter: Segmenter, swing: float, steps: int) -> None:
             target = torch.from_numpy(frame.ids == question.targets[0])[None].float()
             with torch.inference_mode():
                 features = model.encode_image(frame.rgb)
-            low_res, _ = model.visual_model.decode(
+            low_res, *_ = model.visual_model.decode(
                 features.sam_embedding.clone(),
                 torch.from_numpy(item.embedding)[None],
                 item.low_res_mask[None].clone(),  # it comes from inference mode

@@ -3,7 +3,7 @@
     source .venv/bin/activate
     OMP_NUM_THREADS=1 python benchmarks/refusals.py --json refusals.json
 
-A model that rates its masks believes in those rated at least `min_predicted_iou`
+A model that rates its masks believes in those rated at least `min_object_score`
 (`LisaConfig`).  Free answers about scenes that neither training nor the card has seen, with
 training's words or meshes or with held-out ones: for each share of the questions for what is there
 that may be left without a mask, the rating that this takes, the share of the questions for what is
@@ -71,7 +71,7 @@ def rated(case: Case, answer: Answer) -> Rated:
     """A question and its answer."""
     found = [item for item in answer.objects if item.area]
     masks = np.array([item.mask for item in found]).reshape(-1, *case.target.shape)
-    ratings = np.array([item.scores.predicted_iou for item in found])
+    ratings = np.array([item.scores.object_score for item in found])
     return Rated(masks, ratings, case.target)
 
 
@@ -112,9 +112,9 @@ def main() -> int:
     options = parser.parse_args()
     segmenter = Segmenter.from_pretrained(options.model, device="cpu")
     model = segmenter.model
-    if model.config.min_predicted_iou is None:
-        parser.error("the model has no min_predicted_iou: it does not rate its masks")
-    model.config = replace(model.config, min_predicted_iou=0.0)
+    if model.config.min_object_score is None:
+        parser.error("the model has no min_object_score: it never says that something is not there")
+    model.config = replace(model.config, min_object_score=0.0)
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "machine": describe_machine(torch.device("cpu")),

@@ -52,9 +52,17 @@ _BESIDE: tuple[Phrases, ...] = (
 
 
 def _refusal(
-    kind: str, instruction: Instruction, answer: str, explanation: str, held_out: bool
+    kind: str,
+    instruction: Instruction,
+    answer: str,
+    explanation: str,
+    held_out: bool,
+    name: str = "thing",
 ) -> Question:
+    """A question whose right answer is a refusal; `name` is of what is asked for."""
     wrong = f"{opening_words(instruction.opening, instruction.be)} {SEG}."
+    if instruction.opening == "several":  # else the second thing would never be doubted
+        wrong = wrong.replace(f"{SEG}.", f"{SEG} the left {name} and {SEG} the right {name}.")
     return Question(kind, instruction.text, (), answer, explanation, True, held_out, wrong)
 
 
@@ -80,7 +88,8 @@ def _ask_absent_class(layout: Layout, rng: np.random.Generator, held_out: bool) 
         return None
     facts = facts_of(pick(rng, absent))
     instruction = _instruction_for_absent(facts, layout, rng, held_out)
-    return _refusal("absent", instruction, there_is_no(facts), i_see(layout), held_out)
+    refusal, seen = there_is_no(facts), i_see(layout)
+    return _refusal("absent", instruction, refusal, seen, held_out, facts.noun.text)
 
 
 def _instruction_for_absent(

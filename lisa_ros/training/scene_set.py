@@ -18,7 +18,7 @@ from lisa_ros.sim.scene import sample_scene
 from lisa_ros.sim.view import visible_objects
 
 _SHARD = 250  # scenes a file
-_FORMAT = 2  # since 2 refusals have a wrong answer
+_FORMAT = 3  # since 2 refusals have a wrong answer, since 3 one with two things for several
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_masks_prompt_as_in_segment_anything():
     theirs.load_state_dict(sam.mask_decoder.state_dict())
     image, prompts, masks = torch.randn(1, 32, 4, 4), torch.randn(3, 32), torch.randn(3, 16, 16)
     with torch.no_grad():
-        low_res, predicted_iou = sam.decode(image, prompts, masks)
+        low_res, predicted_iou, _ = sam.decode(image, prompts, masks)
         _, dense = sam.prompt_encoder(points=None, boxes=None, masks=masks[:, None])
         want, want_iou = theirs(
             image_embeddings=image,
@@ -37,7 +37,7 @@ def test_masks_prompt_as_in_segment_anything():
             dense_prompt_embeddings=dense,
             multimask_output=False,
         )
-        without, _ = sam.decode(image, prompts)
+        without, *_ = sam.decode(image, prompts)
     assert torch.allclose(low_res, want[:, 0], atol=1e-5)
     assert torch.allclose(predicted_iou, want_iou[:, 0], atol=1e-5)
     assert not torch.allclose(low_res, without, atol=1e-2)

@@ -337,10 +337,20 @@ def test_wrong_answers_begin_as_right_ones(training):
     for _, question in training:
         assert bool(question.wrong_answer) == (question.wants_mask and not question.targets)
         if question.wrong_answer and frame(question) in right:
-            assert question.wrong_answer.count(SEG) == 1
             known.append(question.wrong_answer.split(SEG)[0] in right[frame(question)])
     assert len(known) > 500
     assert np.mean(known) > 0.97  # rare words may have no right answer like it
+
+
+def test_a_wrong_answer_for_several_shows_two(training):
+    """Else a model would never learn to doubt the second of them."""
+    shown = Counter(question.wrong_answer.count(SEG) for _, question in training)
+    assert set(shown) == {0, 1, 2}
+    several = [q.wrong_answer for _, q in training if q.wrong_answer.count(SEG) == 2]
+    pattern = r"There are two: \[SEG\] the left (.*) and \[SEG\] the right (.*)\."
+    names = [re.fullmatch(pattern, answer) for answer in several]
+    assert len(names) > 10
+    assert all(name and name[1] == name[2] for name in names)
 
 
 def test_captions_list_all_visible_objects(everything):

@@ -262,7 +262,7 @@ def test_what_is_not_there_is_also_found_wrongly(trained):
     for k in batch.absent:
         wrong, refusal = batch.conversations[k], batch.conversations[k - 1]
         assert wrong.ids[: wrong.answer_at] == refusal.ids[: refusal.answer_at]
-        assert wrong.ids.count(tokenizer.seg_id) == 1
+        assert wrong.ids.count(tokenizer.seg_id) in (1, 2)  # two where all of a class are asked for
         assert refusal.ids.count(tokenizer.seg_id) == 0
         assert set(wrong.labels) == {IGNORE}
         # In the words of a right answer to this question: others would give the wrong one away.
