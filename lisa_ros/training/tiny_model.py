@@ -68,7 +68,9 @@ class Recipe:
 
     Attributes:
         scenes: training scenes.
-        test_scenes, test_questions: of each of `TEST_SETS`; as many are rendered to calibrate.
+        test_scenes, test_questions: of each of `TEST_SETS`.
+        calibration_scenes: with as many questions each; the share that they settle is as sure as
+            they are many.
         sentences: questions whose words make the vocabulary.
         images: scenes a batch.
         questions: about each scene of a batch.
@@ -86,6 +88,7 @@ class Recipe:
     scenes: int = 16_000
     test_scenes: int = 100
     test_questions: int = 10
+    calibration_scenes: int = 300
     sentences: int = 200_000
     images: int = 8
     questions: int = 6
@@ -93,9 +96,9 @@ class Recipe:
     steps: int = 14_000
     learning_rate: float = 8e-4
     encoder_rate: float = 0.0
-    first_word: float = 10.0
-    first_word_found: float = 40.0
-    false_refusals: float = 0.02
+    first_word: float = 4.0
+    first_word_found: float = 80.0
+    false_refusals: float = 0.04
     seed: int = 0
     start: str | None = None
 
@@ -193,9 +196,12 @@ def train(
     everything.run(batches(2, recipe.steps), "everything")
     say("learning which of its masks to believe")
     model.eval()
+    unseen = _fresh_scenes(
+        recipe, folder / "calibration", recipe.calibration_scenes, _CALIBRATION_SEED, workers
+    )
     calibrate(
         Segmenter(model, model_id="lisa-tiny", precision="fp32"),
-        scene_cases(_fresh_scenes(recipe, folder / "calibration", _CALIBRATION_SEED, workers)),
+        scene_cases(unseen),
         false_refusals=recipe.false_refusals,
         template="mask",
     )
@@ -253,7 +259,13 @@ def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) ->
     for name, (meshes, words) in TEST_SETS.items():
         seed = TEST_SEED + meshes * recipe.test_scenes
         scenes = _fresh_scenes(
-            recipe, folder / f"test-{name}", seed, workers, meshes=meshes, words=words
+            recipe,
+            folder / f"test-{name}",
+            recipe.test_scenes,
+            seed,
+            workers,
+            meshes=meshes,
+            words=words,
         )
         scores[name] = score_answers(segmenter, scene_cases(scenes), template="mask").as_dict()
         if name == "seen":  # how much of the score the words are worth
@@ -287,6 +299,7 @@ def _of_encoder(name: str) -> bool:
 def _fresh_scenes(
     recipe: Recipe,
     folder: Path,
+    count: int,
     first_seed: int,
     workers: int,
     *,
@@ -300,9 +313,7 @@ def _fresh_scenes(
         held_out_words=words,
         questions=recipe.test_questions,
     )
-    for _ in render_scenes(
-        folder, settings, count=recipe.test_scenes, first_seed=first_seed, workers=workers
-    ):
+    for _ in render_scenes(folder, settings, count=count, first_seed=first_seed, workers=workers):
         pass
     return SceneSet(folder)
 

@@ -33,6 +33,7 @@ def small_recipe(**choices) -> Recipe:
         "settings": SceneSettings(width=128, height=96, questions=3),
         "scenes": 8,
         "test_scenes": 4,
+        "calibration_scenes": 4,
         "test_questions": 3,
         "sentences": 3000,
         "images": 8,
