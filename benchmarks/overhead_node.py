@@ -51,10 +51,15 @@ class FreeSegmenter:
 
     model_id = "free"
     precision = "fp32"
+    encodes_in_background = False
 
     def __init__(self) -> None:
         self.model = FreeModel()
         self._object: SegmentedObject | None = None
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """There are no features but the image."""
+        return image
 
     def set_image(self, image: np.ndarray) -> None:
         """Make the fixed mask, an ellipse of an eighth of the picture, when the size changes."""

@@ -25,6 +25,7 @@ from lisa_ros.perception import (
     Turn,
     Words,
 )
+from lisa_ros.perception.answer_clock import EncodedImage
 from lisa_ros.perception.follow import FollowLimits
 
 if TYPE_CHECKING:  # it needs Open3D, which only 3D needs
@@ -67,6 +68,20 @@ class _Conversation:
     used_at: float
 
 
+@dataclass(frozen=True)
+class _EncodedFrame:
+    """A frame with its image, RGB uint8 (H, W, 3), the features of it and what converting took."""
+
+    frame: Frame
+    rgb: np.ndarray
+    features: EncodedImage
+    conversion_seconds: float
+
+    def is_of(self, frame: Frame) -> bool:
+        """Whether it has the frame's image; depth or camera_info may have come since."""
+        return self.frame.image is frame.image
+
+
 class Answerer:
     """Answers questions about the frames of a buffer; it lives as long as its model is loaded.
 
@@ -88,8 +103,8 @@ class Answerer:
         self._frames = frames
         self._lifter = lifter
         self._now_ns = now_ns
-        self._encoded: Frame | None = None
-        self._rgb = np.empty((0, 0, 3), np.uint8)  # of what is encoded
+        self._encoded: _EncodedFrame | None = None  # the segmenter's image
+        self._ahead: _EncodedFrame | None = None  # the one after it, if that was begun
         self._conversation: _Conversation | None = None
 
     def answer(self, question: Question, settings: AnswerSettings) -> Outcome:
@@ -126,27 +141,45 @@ class Answerer:
 
     def rgb(self, frame: Frame) -> np.ndarray | None:
         """A frame's image, uint8 (H, W, 3), if it is the one that was decoded last."""
-        return self._rgb if self._is_encoded(frame) else None
+        encoded = self._encoded
+        return encoded.rgb if encoded is not None and encoded.is_of(frame) else None
 
     def forget_image(self) -> None:
         """Let go of the image's features, which are not to be trusted after an error."""
-        self._encoded = None
+        self._encoded = self._ahead = None
         self.segmenter.reset_image()
 
     def encode(self, frame: Frame, seconds: dict[str, float]) -> Outcome | None:
         """Make the frame the segmenter's image, unless it is already; gives why it cannot be."""
-        if self._is_encoded(frame):
+        if self._encoded is not None and self._encoded.is_of(frame):
             return None
-        started = time.monotonic()
+        ahead, self._ahead = self._ahead, None
+        self._encoded = None
         try:
-            image = image_to_rgb(frame.image)
+            encoded = ahead if ahead is not None and ahead.is_of(frame) else self._read(frame)
         except ConversionError as error:
             return Outcome(Status.NO_IMAGE, str(error), frame)
-        seconds["conversion"] = time.monotonic() - started
-        self._encoded = None
-        self.segmenter.set_image(image)
-        self._encoded, self._rgb = frame, image
+        seconds["conversion"] = encoded.conversion_seconds
+        self.segmenter.set_image(encoded.features)
+        self._encoded = encoded
         return None
+
+    def encode_ahead(self) -> Frame | None:
+        """Begin to encode the newest frame, where the host is free meanwhile; gives it, if any."""
+        frame = self._frames.newest() if self.segmenter.encodes_in_background else None
+        if frame is None or (self._encoded is not None and self._encoded.is_of(frame)):
+            return None
+        try:
+            self._ahead = self._read(frame)
+        except ConversionError:
+            return None  # told when it is the frame's turn
+        return frame
+
+    def _read(self, frame: Frame) -> _EncodedFrame:
+        started = time.monotonic()
+        rgb = image_to_rgb(frame.image)
+        conversion = time.monotonic() - started
+        return _EncodedFrame(frame, rgb, self.segmenter.encode(rgb), conversion)
 
     def ask(
         self,
@@ -202,7 +235,8 @@ class Answerer:
             # A camera_info may have come after its image, while the model was at work.
             own = question.frame is not None
             shown = frame if own else self._frames.with_own_infos(frame, settings.image_timeout)
-            return lifter.lift(shown, self._rgb, masks, transform, lift)
+            assert self._encoded is not None
+            return lifter.lift(shown, self._encoded.rgb, masks, transform, lift)
 
         return lift_masks
 
@@ -277,9 +311,6 @@ class Answerer:
 
     def _age(self, frame: Frame) -> float:
         return (self._now_ns() - frame.stamp_ns) / 1e9
-
-    def _is_encoded(self, frame: Frame) -> bool:
-        return self._encoded is not None and self._encoded.image is frame.image
 
 
 def early_end(question: Question, frame: Frame | None) -> Outcome | None:

@@ -18,6 +18,7 @@ class Following:
     Attributes:
         question: the one that was asked.
         frame: where its object was looked for last.
+        next_frame: the one to look in next, if that is being encoded already.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Following:
     ) -> None:
         self.question = question
         self.frame = frame
+        self.next_frame: Frame | None = None
         self._answer = answer  # the last time that the model was asked
         self._answerer = answerer
         self._follower = Follower(answerer.segmenter, target, time.monotonic(), settings.follow)
@@ -54,6 +56,7 @@ class Following:
         seconds: dict[str, float] = {}
         lift = answerer.locate(question, frame, settings)
         end = answerer.encode(frame, seconds) or self._find(question, frame, settings, seconds)
+        self.next_frame = answerer.encode_ahead()  # beside 3D and messages of this one
         if end.answer is not None:
             end = answerer.finish(question, frame, end.answer, lift, seconds)
         seconds["total"] = question.age

@@ -198,7 +198,7 @@ class Worker:
 
     def _follow_safely(self, following: Following) -> None:
         """Carry the followed object into the next frame, as a question of its own."""
-        frame = self._frames.wait_newer(following.frame, _POLL)
+        frame = following.next_frame or self._frames.wait_newer(following.frame, _POLL)
         if frame is None:
             return
         question = self._new_follow_question(following.question)

@@ -53,7 +53,7 @@ class Scores:
     seg_probability: float
     mask_probability: float
     predicted_iou: float
-    object_score: float | None
+    object_score: float | None = None
 
 
 @dataclass(frozen=True)

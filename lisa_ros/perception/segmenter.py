@@ -141,18 +141,28 @@ class Segmenter:
         tokens = itertools.count()
         self.answer(instruction, max_new_tokens=max_new_tokens, cancelled=lambda: next(tokens) > 2)
 
-    def set_image(self, image: np.ndarray) -> None:
+    def set_image(self, image: np.ndarray | EncodedImage) -> None:
         """Compute the features of the image that the next questions are about.
 
         Args:
-            image: RGB uint8 (H, W, 3), any size and aspect ratio.
+            image: RGB uint8 (H, W, 3), any size and aspect ratio; or what `encode` made of it.
 
         Raises:
             ImageError: the image is not of that form.
         """
-        self._image = self._encode(image)
+        self._image = image if isinstance(image, EncodedImage) else self.encode(image)
 
-    def _encode(self, image: np.ndarray) -> EncodedImage:
+    @property
+    def encodes_in_background(self) -> bool:
+        """Whether `encode` returns while the encoder is at work, as on CUDA."""
+        return self.model.device.type == "cuda"
+
+    def encode(self, image: np.ndarray) -> EncodedImage:
+        """Compute the features of an image for later; the one that is set stays.
+
+        Raises:
+            ImageError: as for `set_image`.
+        """
         started = time.perf_counter()
         with self._out_of_memory_explained():
             features = self.model.encode_image(image)
@@ -333,7 +343,7 @@ class Segmenter:
         else:
             arrays = list(images)
             by_id = {id(array): array for array in arrays}
-            encoded = {key: self._encode(array) for key, array in by_id.items()}
+            encoded = {key: self.encode(array) for key, array in by_id.items()}
             image_of_each = [encoded[id(array)] for array in arrays]
         answers: dict[int, Answer] = {}
         for row, event in self._run(

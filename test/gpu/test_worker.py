@@ -5,17 +5,24 @@ import threading
 import time
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from lisa_ros.model.random_weights import named_config, random_model
+from lisa_ros.nodes.answering import AnswerSettings
 from lisa_ros.nodes.frames import Frame, FrameBuffer
+from lisa_ros.nodes.image_conversion import image_to_rgb
 from lisa_ros.nodes.questions import Question, QuestionDesk, Source
 from lisa_ros.nodes.worker import Worker
 from lisa_ros.perception import Segmenter, Status
+from lisa_ros.perception.follow import FollowLimits
+from lisa_ros.perception.overlay import draw_overlay
 
 WORDS_BEFORE_SEG, ANSWER_LENGTH = 4, 32
+FOLLOWED_FRAMES, CAMERA_RATE = 60, 60.0  # Hz; faster than the encoder
+NEVER_IN_DOUBT = FollowLimits(0.0, 1.0, float("inf"), -1.0, float("inf"))
 
 
 @pytest.fixture(scope="module", params=["bf16", "int8", "nf4"])
@@ -150,6 +157,52 @@ def test_pre_emption_ends_both_questions_once(worker):
     assert outcome.status in (Status.FOUND, Status.NOT_FOUND)
     assert first.wait(30)
     assert ended == [Status.PREEMPTED]
+
+
+@pytest.mark.parametrize("is_ahead", [True, False], ids=["encoded ahead", "in turn"])
+def test_follow_mode(worker, is_ahead, record, monkeypatch):
+    """Each frame has its own mask, also where it was encoded beside the work on the one before."""
+    if not is_ahead:
+        monkeypatch.setattr(Segmenter, "encodes_in_background", False)
+    desk, frames, found, ages = QuestionDesk(), FrameBuffer(), {}, []
+
+    def end(question, outcome):
+        assert outcome.status is Status.FOUND
+        cv2.imencode(".png", draw_overlay(outcome.rgb, outcome.answer))  # the work of a node
+        found[outcome.frame.stamp_ns] = outcome.answer.objects[0]
+        ages.append((time.time_ns() - outcome.frame.stamp_ns) / 1e9)
+
+    follower = Worker(
+        desk,
+        frames,
+        settings=lambda: AnswerSettings(follow=NEVER_IN_DOUBT),
+        new_follow_question=lambda followed: Question(
+            desk.next_id(), Source.FOLLOW, followed.instruction, on_end=end
+        ),
+    )
+    follower.load(lambda: worker.segmenter)
+    follower.active = True
+    frames.add_image(frame().image)
+    question = Question(desk.next_id(), Source.ACTION, "change the TV channel", follow=True)
+    desk.submit(question)
+    assert question.wait(120)
+    shown, began = [], time.monotonic()
+    while len(shown) < FOLLOWED_FRAMES:
+        shown.append(frame(seed=len(shown) + 1))
+        frames.add_image(shown[-1].image)
+        time.sleep(1 / CAMERA_RATE)
+    while shown[-1].stamp_ns not in found and time.monotonic() < began + 60:
+        time.sleep(0.01)
+    seconds = time.monotonic() - began
+    assert follower.shutdown(10)
+    assert shown[-1].stamp_ns in found
+    for each in (each for each in shown if each.stamp_ns in found):
+        worker.segmenter.set_image(image_to_rgb(each.image))
+        item = found[each.stamp_ns]
+        again = worker.segmenter.decode(item.embedding)
+        assert torch.equal(item.low_res_mask, again.low_res_mask)
+    record("masks a second", round(len(found) / seconds, 1))
+    record("from stamp to the end, median [s]", round(float(np.median(ages)), 4))
 
 
 def test_out_of_memory_is_an_answer_and_the_next_question_works(worker):

@@ -7,7 +7,7 @@ import pytest
 from conftest import wait_until
 from worker_bench import HEIGHT, WIDTH, Bench, found, image
 
-from lisa_ros.nodes.answering import AnswerSettings
+from lisa_ros.nodes.answering import Answerer, AnswerSettings
 from lisa_ros.nodes.questions import Outcome, Source
 from lisa_ros.perception import Status, follow
 from lisa_ros.perception.follow import FollowLimits
@@ -129,6 +129,100 @@ def test_what_looks_like_the_lost_object_is_asked_about_before_the_interval_ends
     time.sleep(0.25)
     assert next_followed(ready).status is Status.FOUND
     assert len(ready.segmenter.asked) == 3
+
+
+class Arriving:
+    """Images that come while the model looks for the object in the frame before."""
+
+    def __init__(self, bench: Bench, *images) -> None:
+        self._bench, self._coming = bench, [list(group) for group in images]
+        self._decode = bench.segmenter.decode
+        bench.segmenter.decode = self.decode
+        bench.segmenter.encodes_in_background = True
+
+    def decode(self, embedding):
+        for shown in self._coming.pop(0) if self._coming else ():
+            self._bench.frames.add_image(shown)
+        return self._decode(embedding)
+
+
+def followed_frames(bench: Bench, count: int) -> list[Outcome]:
+    """The outcomes of so many frames."""
+    assert wait_until(lambda: len(bench.followed) >= count and bench.followed[count - 1].wait(0))
+    return [bench.outcomes[question.id] for question in bench.followed[:count]]
+
+
+def test_on_cuda_the_next_frame_is_encoded_beside_the_work_on_this_one(ready, monkeypatch):
+    first, second, third = (image(data=bytes([k] * 3 * WIDTH * HEIGHT)) for k in (1, 2, 3))
+    order = []
+    encode, finish = ready.segmenter.encode, Answerer.finish
+    ready.segmenter.encode = lambda rgb: order.append(f"encode {rgb[0, 0, 0]}") or encode(rgb)
+
+    def noted(answerer, question, frame, *rest):
+        order.append(f"finish {frame.image.data[0]}")
+        return finish(answerer, question, frame, *rest)
+
+    monkeypatch.setattr(Answerer, "finish", noted)
+    ready.ask("the cup", follow=True)
+    Arriving(ready, [second], [third])
+    ready.frames.add_image(first)
+    outcomes = followed_frames(ready, 3)
+    assert [o.frame.image for o in outcomes] == [first, second, third]
+    assert [o.rgb[0, 0, 0] for o in outcomes] == [1, 2, 3]
+    assert all(o.status is Status.FOUND and "conversion" in o.seconds for o in outcomes)
+    assert order[2:] == [
+        *("encode 1", "encode 2", "finish 1"),
+        *("encode 3", "finish 2", "finish 3"),
+    ]
+
+
+def test_a_frame_that_was_encoded_ahead_comes_before_a_newer_one(ready, monkeypatch):
+    first, second, third = image(), image(), image()
+    ready.ask("the cup", follow=True)
+    finish = Answerer.finish
+
+    def third_arrives(answerer, question, frame, *rest):
+        if frame.image is first:
+            ready.frames.add_image(third)
+        return finish(answerer, question, frame, *rest)
+
+    monkeypatch.setattr(Answerer, "finish", third_arrives)
+    Arriving(ready, [second])
+    ready.frames.add_image(first)
+    outcomes = followed_frames(ready, 3)
+    assert [o.frame.image for o in outcomes] == [first, second, third]
+    assert len(ready.segmenter.images) == 4
+
+
+def test_a_bad_image_is_told_when_it_is_its_turn(ready):
+    first, bad, good = image(), image(encoding="no encoding"), image()
+    ready.ask("the cup", follow=True)
+    Arriving(ready, [bad])
+    ready.frames.add_image(first)
+    assert [o.status for o in followed_frames(ready, 2)] == [Status.FOUND, Status.NO_IMAGE]
+    ready.frames.add_image(good)
+    assert followed_frames(ready, 3)[-1].frame.image is good
+
+
+def test_a_users_question_takes_what_was_encoded_ahead(ready, monkeypatch):
+    first, second = image(), image()
+    asked = []
+    ready.ask("the cup", follow=True)
+    finish = Answerer.finish
+
+    def somebody_asks(answerer, question, frame, *rest):
+        if frame.image is first:
+            asked.append(ready.submit("the dog"))
+        return finish(answerer, question, frame, *rest)
+
+    monkeypatch.setattr(Answerer, "finish", somebody_asks)
+    Arriving(ready, [second])
+    ready.frames.add_image(first)
+    followed_frames(ready, 1)
+    outcome = ready.end(asked[0])
+    assert outcome.frame.image is second
+    assert len(ready.followed) == 1
+    assert len(ready.segmenter.images) == 3
 
 
 def test_a_users_question_ends_following(ready):

@@ -71,6 +71,7 @@ class FakeSegmenter:
     model_id, precision = "fake", "fp32"
     model = SimpleNamespace(config=SimpleNamespace(default_template="explain"))
     language_view = (8, 0, 56, 48)
+    encodes_in_background = False
 
     def __init__(self) -> None:
         self.object = found()  # that an answer finds
@@ -81,8 +82,12 @@ class FakeSegmenter:
         self.asked: list[SimpleNamespace] = []
         self.resets = 0
 
-    def set_image(self, rgb: np.ndarray) -> None:
+    def encode(self, rgb: np.ndarray) -> np.ndarray:
         self.images.append(rgb)
+        return rgb
+
+    def set_image(self, rgb: np.ndarray) -> None:
+        self.image = rgb
 
     def reset_image(self) -> None:
         self.resets += 1
