@@ -32,6 +32,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from rich.console import Console
+from rich.markup import escape
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
@@ -64,7 +65,8 @@ _PLAN: tuple[tuple[tuple[str, ...], ...], ...] = (
 )
 _MIN_PIXELS = 600  # of 640x480, of what is asked for: about 25 x 25
 _START_SECONDS = 120.0
-_ANSWER_SECONDS = 60.0
+_LOAD_SECONDS = 3600.0  # a large model from a slow disk, or from the hub
+_ANSWER_SECONDS = 600.0  # of a large model on a CPU
 _SETTLING_NS = 2_000_000_000
 
 
@@ -81,7 +83,7 @@ class SceneView:
         stamp_ns: the first picture of it.
         rgb, ids, depth: (H, W, 3) uint8, (H, W) uint8, (H, W) metres with NaN where unknown.
         intrinsics: the camera's.
-        objects: class, colour and size by instance.
+        objects: class, colour and length by instance.
     """
 
     seed: int
@@ -104,11 +106,12 @@ class Demo(Node):
 
     Args:
         still_there: raises `DemoError` if a process that this node depends on has ended.
+        hint: where to look if something does not come.
     """
 
-    def __init__(self, still_there: Callable[[], None]) -> None:
+    def __init__(self, still_there: Callable[[], None], hint: str) -> None:
         super().__init__("lisa_demo")
-        self._still_there = still_there
+        self._still_there, self._hint = still_there, hint
         self._latest: dict[str, Any] = {}
         self._overlays: dict[int, Image] = {}
         for key, (kind, topic) in _STREAMS.items():
@@ -133,7 +136,7 @@ class Demo(Node):
         """Until the camera shows something and the perception node takes questions."""
         self._until(lambda: len(self._latest) == len(_STREAMS) + 1, "pictures of the camera")
         self._until(self._get_state.service_is_ready, "the perception node")
-        self._until(self._is_active, "the perception node to load its model")
+        self._until(self._is_active, "the perception node to load its model", _LOAD_SECONDS)
         self._until(self._ask.server_is_ready, "the action /lisa/ask")
         topics = [f"{CAMERA}/{topic}" for key, (_, topic) in _STREAMS.items() if key != "ids"]
         self._until(  # besides this node
@@ -150,10 +153,12 @@ class Demo(Node):
         """Let the camera show a scene, and see it."""
         asked_at = self.get_clock().now().nanoseconds
         value = Parameter("seed", value=seed).to_parameter_msg()
-        self._finish(
+        response = self._finish(
             self._set_parameters.call_async(SetParameters.Request(parameters=[value])),
             f"the camera to show scene {seed}",
         )
+        if not response.results[0].successful:
+            raise DemoError(f"the camera refuses seed {seed}: {response.results[0].reason}")
 
         def scene() -> dict[str, Any]:
             return dict(json.loads(self._latest["scene"].data))
@@ -181,7 +186,7 @@ class Demo(Node):
                     instance=item["id"],
                     class_name=item["class_name"],
                     colour=item["colour"],
-                    size=item["size"],
+                    length=item["length"],
                 )
                 for item in found["objects"]
             ),
@@ -213,7 +218,9 @@ class Demo(Node):
         while not condition():
             self._still_there()
             if time.monotonic() > deadline:
-                raise DemoError(f"waited {seconds:.0f} s for {what}, and it did not come")
+                raise DemoError(
+                    f"waited {seconds:.0f} s for {what}, and it did not come; {self._hint}"
+                )
             rclpy.spin_once(self, timeout_sec=0.1)
 
 
@@ -296,7 +303,10 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv if arguments is None else arguments
     options = parser.parse_args(rclpy.utilities.remove_ros_args(arguments)[1:])
     console = Console(highlight=False)
-    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output: expected a folder that can be made, got {options.output}: {error}")
     if not options.attach:  # then what is shown stays on this machine, unless the user says more
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     rclpy.init(args=arguments)
@@ -317,11 +327,13 @@ def main(arguments: list[str] | None = None) -> int:
                 for check in watched:
                     check()
 
-            demo = Demo(still_there)
+            logs = f"{options.output}/sim_camera.log and perception_node.log say what they do"
+            attached = "`ros2 node list` shows what runs"
+            demo = Demo(still_there, attached if options.attach else logs)
             run(demo, Report(options.output, console), options.scenes)
             demo.destroy_node()
     except DemoError as error:
-        console.print(f"[red]{error}")
+        console.print(f"[red]{escape(str(error))}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -331,10 +343,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    seeds = tuple(int(part) for part in text.split(","))
-    if len(seeds) != len(_PLAN):
-        raise argparse.ArgumentTypeError(f"expected {len(_PLAN)} seeds, got {text!r}")
-    return seeds
+    parts = text.split(",")
+    if len(parts) != len(_PLAN) or not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"expected {len(_PLAN)} numbers from 0, as in {SCENES}, got {text!r}"
+        )
+    return tuple(int(part) for part in parts)
 
 
 def _camera_arguments(seed: int) -> tuple[str, ...]:

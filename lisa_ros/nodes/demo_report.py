@@ -92,7 +92,7 @@ class Report:
     def __init__(self, folder: Path, console: Console) -> None:
         self._folder, self._console = folder, console
         self._exchanges: list[Exchange] = []
-        for old in (*folder.glob("*_overlay.png"), *folder.glob("*_object.ply")):
+        for old in (*folder.glob("[0-9]_overlay.png"), *folder.glob("[0-9]_object.ply")):
             old.unlink()
 
     def scene(self, seed: int, names: Sequence[str]) -> None:

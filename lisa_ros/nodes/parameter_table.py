@@ -12,6 +12,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import InvalidParameterTypeException, ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -60,7 +61,14 @@ class ParameterTable:
         self._specs = {spec.name: spec for spec in table}
         node.add_on_set_parameters_callback(self._check)
         for spec in table:
-            node.declare_parameter(spec.name, spec.default, spec.descriptor())
+            try:
+                node.declare_parameter(spec.name, spec.default, spec.descriptor())
+            except InvalidParameterTypeException as error:
+                if not isinstance(spec.default, float):
+                    raise
+                raise ParameterException(
+                    f"{error}; a DOUBLE is written with a point, as 30.0", spec.name
+                ) from error
 
     def __getitem__(self, name: str) -> Any:
         return self._node.get_parameter(name).value

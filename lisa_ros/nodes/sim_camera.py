@@ -222,6 +222,7 @@ def scene_json(scene: Scene, stamp: Time) -> str:
             "colour": item.colour,
             "position": item.position,
             "size": item.size,
+            "length": item.length,
         }
         for item in scene.objects
     ]

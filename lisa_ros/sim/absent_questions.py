@@ -103,7 +103,8 @@ def _instruction_for_absent(
         return instruction_for(definite(noun, rng), noun.be, rng, HeldOut(frame=held_out))
     if draw < 0.65:
         noun = noun_of(facts, rng, True, parts.name)
-        return instruction_for(definite(noun, rng), noun.be, rng, parts)
+        instruction = instruction_for(definite(noun, rng), noun.be, rng, parts)
+        return replace(instruction, be=facts.noun.be)
     noun = facts.noun
     if draw < 0.75:
         words = definite(noun, rng, pick(rng, COLOURS))
@@ -137,6 +138,7 @@ def _ask_absent_colour(layout: Layout, rng: np.random.Generator, held_out: bool)
     noun = noun_of(facts, rng, rng.random() < 0.2)
     words = definite(noun, rng, pick(rng, COLOUR_WORDS.get(colour, (colour,))))
     instruction = instruction_for(words, noun.be, rng, HeldOut(frame=held_out))
+    instruction = replace(instruction, be=facts.noun.be)
     different = list(dict.fromkeys(present))
     plain = facts.noun
     if len(peers) == 1 and not (plain.plural_only or plain.mass):

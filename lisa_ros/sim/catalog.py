@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from lisa_ros.sim.colours import colours_are_close
 from lisa_ros.sim.pack import MeshPart, PackedMesh, read_pack
 
 PACK = Path(__file__).parent / "assets" / "objects.pack"
@@ -86,12 +87,22 @@ def _pixel_colours(rgb: np.ndarray) -> np.ndarray:
 
 
 def colour_name(rgb: np.ndarray) -> str | None:
-    """The one colour that at least 60 % of the pixels (N, 3) uint8 have, or None."""
+    """The one colour of the pixels (N, 3) uint8, or None.
+
+    At least 60 % have it, and no more than 20 % one that nobody would take for it: a black brush
+    with a white handle is called white as well.
+    """
     if len(rgb) == 0:
         return None
-    votes = np.bincount(_pixel_colours(rgb) + 1, minlength=len(COLOURS) + 1)[1:]
+    names = list(COLOURS)
+    votes = np.bincount(_pixel_colours(rgb) + 1, minlength=len(names) + 1)[1:] / len(rgb)
     best = int(votes.argmax())
-    return list(COLOURS)[best] if votes[best] >= 0.6 * len(rgb) else None
+    others = [
+        share
+        for name, share in zip(names, votes, strict=True)
+        if not colours_are_close(name, names[best])
+    ]
+    return names[best] if votes[best] >= 0.6 and max(others) <= 0.2 else None
 
 
 # --- Classes ---
@@ -210,6 +221,11 @@ class Mesh:
     samples: np.ndarray  # (N, 3) uint8: its texture (or white) at spots of equal area
     base: np.ndarray  # (N, 3) 0..1: the colour by which that is multiplied
     tinted: np.ndarray  # (N,) bool: whether a tint takes the place of that colour
+
+    @property
+    def length(self) -> float:
+        """Its longest side in metres."""
+        return float(np.ptp(self.points, axis=0).max())
 
     def colour(self, tint: Colour | None) -> str | None:
         """The name of the object's colour when drawn in `tint` (None: as it is)."""

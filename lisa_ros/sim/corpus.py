@@ -51,7 +51,6 @@ def pseudo_view(
                 centre_xy=(x, y),
                 distance=float(1.6 - 0.9 * y / height + rng.normal(0, 0.02)),
                 size_m=float(rng.uniform(2.0, 4.0) * half.max() / width),
-                touches_border=box[0] <= 0 or box[2] >= width,
             )
         )
     for group in view:

@@ -16,7 +16,6 @@ import numpy as np
 Item = TypeVar("Item")
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-ORDINALS = ("first", "second", "third")
 
 _OPTION = re.compile(r"\[([^\[\]]*)\]")
 

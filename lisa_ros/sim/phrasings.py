@@ -20,7 +20,7 @@ REQUESTS = Phrases.parse("""
     [please |robot, |]pick up {x}[ please|];
     [please |robot, |]grab {x}[ please| for me|];
     [please |]get me {x}[ please|];
-    [please |]take {x}[ and bring it here|];
+    [please |]take {x}; [please |]bring {x} over here;
     [please |robot, |]find {x}[ for me| please|];
     [please |]show me {x}[ please|];
     [please |robot, |]point at {x};
@@ -41,7 +41,7 @@ REQUESTS = Phrases.parse("""
     help me find {x}; let me see {x}; give {x} to me; bring {x} [here|to me|to the kitchen];
     {x}; {x} please;
     ||
-    I have lost {x}, show it to me; would you kindly get {x} for me; go and get {x};
+    I have lost {x}; would you kindly get {x} for me; go and get {x};
     search for {x}; it would be nice to have {x} now; put a mark on {x}; take hold of {x};
     robot, move to {x} and pick it up; hand {x} over to me; draw the outline of {x};
     could you help me to find {x}; I need you to bring {x} to me
@@ -50,7 +50,8 @@ REQUESTS = Phrases.parse("""
 # Questions. They are answered with "It is [SEG] the mug."
 QUESTIONS = Phrases.parse("""
     where {be} {x}[ in this image| on the table|]; where can I find {x}; where do you see {x};
-    what {be} {x} in this image; which [object|thing|one] is {x}; do you know where {x} {be};
+    what {be} {x} in this image; which of [these|the things|the objects] {be} {x};
+    do you know where {x} {be};
     can you [show|tell] me where {x} {be}; show me where {x} {be}; I wonder where {x} {be};
     tell me where {x} {be}; in which place {be} {x}; where in the [image|picture] {be} {x};
     where did I put {x}; where {be} {x} now
@@ -190,8 +191,8 @@ IN_FRONT_OF = Phrases.parse("""
 
 # All objects of a class; `{n}` is a plural.
 ALL_OF = Phrases.parse("""
-    all {n}; the {n}; every one of the {n}; all the {n}; each of the {n}; any {n} you see
-    || all of the {n}; every single one of the {n}
+    all {n}; the {n}; all the {n}; all {n} that you see; all the {n} that are there; all {n} here
+    || all of the {n}; all the {n} that there are
 """)
 
 # Questions answered in words alone.

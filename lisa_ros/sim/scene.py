@@ -54,6 +54,7 @@ class SceneObject:
     orientation: Quaternion  # (w, x, y, z), world from mesh
     scale: float
     size: Vector  # metres, the extents of that box
+    length: float  # metres, its longest side whichever way it is turned
     origin: Vector  # metres, where the mesh's own origin is
     tint: Colour | None = None  # of the parts that may be recoloured; None: the mesh's own colour
     shade: Colour = (1.0, 1.0, 1.0)  # multiplies the colours of all other parts
@@ -124,6 +125,7 @@ def _at_origin(
         orientation=(w, x, y, z),
         scale=scale,
         size=vector(high - low),
+        length=scale * mesh.length,
         origin=vector(-np.array([centre[0], centre[1], low[2]])),
         tint=tint,
         shade=shade,
@@ -142,8 +144,7 @@ def _sample_object(
     poses, weights = zip(*kind.poses, strict=True)
     pose = poses[int(rng.choice(len(poses), p=np.array(weights) / sum(weights)))]
     orientation = sample_rest(rng, pose, facing if kind.front else None)
-    longest = float(np.ptp(mesh.points, axis=0).max())
-    scale = max(float(rng.uniform(0.85, 1.2)), SMALLEST / longest)
+    scale = max(float(rng.uniform(0.85, 1.2)), SMALLEST / mesh.length)
     tint = None
     if any(part.tint for part in mesh.parts) and rng.random() < kind.recolour:
         names = [name for name in kind.colours if name not in avoid] or kind.colours

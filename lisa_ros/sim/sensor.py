@@ -95,6 +95,7 @@ def imperfect_depth(
     measured = depth.copy()
     if noise:
         measured += noise * depth**2 * rng.standard_normal(depth.shape, np.float32)
+        measured[measured <= 0] = np.nan
     if holes:
         height, width = depth.shape
         coarse = rng.standard_normal((height // _PATCH + 2, width // _PATCH + 2), np.float32)

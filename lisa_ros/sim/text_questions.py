@@ -5,13 +5,22 @@ They teach the model to look at the picture before it speaks.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from lisa_ros.sim import phrasings, relations
 from lisa_ros.sim.absent_questions import absent_classes
-from lisa_ros.sim.descriptions import caption_parts, describe, i_see, indefinite, place, there_is_no
+from lisa_ros.sim.descriptions import (
+    caption_parts,
+    describe,
+    i_see,
+    in_clear_order,
+    indefinite,
+    place,
+    there_is_no,
+)
 from lisa_ros.sim.grammar import NUMBERS, Phrases, as_sentence, listing, pick
 from lisa_ros.sim.question import Question
 from lisa_ros.sim.relations import Layout
@@ -57,6 +66,7 @@ def _ask_caption_in_order(
     draw = rng.random()
     items: Sequence[VisibleObject] = layout.visible
     phrases: Phrases
+    is_clear = in_clear_order(items, layout)
     if draw < 0.55:
         phrases, opening = phrasings.CAPTION_LEFT_RIGHT, "From left to right"
     elif draw < 0.7:
@@ -64,6 +74,9 @@ def _ask_caption_in_order(
     else:
         items = sorted(items, key=lambda item: (item.distance, item.instance))
         phrases, opening = phrasings.CAPTION_NEAR_FAR, "From near to far"
+        is_clear = all(layout.deeper(far, near) == 1 for near, far in itertools.pairwise(items))
+    if not is_clear:
+        return None
     answer = f"{opening}: {listing(caption_parts(items))}."
     return _text(phrases.draw(rng, held_out), answer, rng, held_out)
 

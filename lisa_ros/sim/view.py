@@ -25,8 +25,8 @@ class ObjectInScene(Protocol):
         """Its one colour, or None where it has several."""
 
     @property
-    def size(self) -> np.ndarray | tuple[float, float, float]:
-        """The sides of its box in metres (3,)."""
+    def length(self) -> float:
+        """Its longest side in metres, whichever way it is turned."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class VisibleObject:
         centre_xy: mean of the visible pixels.
         distance: median depth of the visible pixels in metres.
         size_m: longest side of the true object in metres.
-        touches_border: whether the picture's border may cut it off.
     """
 
     instance: int
@@ -53,7 +52,6 @@ class VisibleObject:
     centre_xy: tuple[float, float]
     distance: float
     size_m: float
-    touches_border: bool
 
 
 class View(NamedTuple):
@@ -89,7 +87,6 @@ def visible_objects(
         raise ValueError(
             f"expected ids and depth of one size, got {frame_ids.shape} and {frame_depth.shape}"
         )
-    height, width = frame_ids.shape
     rows, columns = np.nonzero(frame_ids)
     ids = frame_ids[rows, columns]
     depths = frame_depth[rows, columns]
@@ -115,8 +112,7 @@ def visible_objects(
                 box_xyxy=box,
                 centre_xy=(float(x.mean()), float(y.mean())),
                 distance=float(np.median(depth)) if len(depth) else float("nan"),
-                size_m=float(np.max(thing.size)),
-                touches_border=box[0] == 0 or box[1] == 0 or box[2] == width or box[3] == height,
+                size_m=thing.length,
             )
         )
     for group in shown:

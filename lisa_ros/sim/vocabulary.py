@@ -263,7 +263,7 @@ _TABLE = (
     _facts(
         "plate",
         "dinner plate; flat plate; food plate || serving plate",
-        "A plate holds food. A plate is round and flat.",
+        "A plate holds food. A plate is flat.",
         "bowl",
     ),
     _facts(
@@ -395,7 +395,7 @@ _TABLE = (
     _facts(
         "vase",
         "flower vase; vase for flowers; flower holder || vase for roses",
-        "A vase holds flowers. A vase is filled with water.",
+        "A vase holds flowers. A vase is made to hold water.",
         "glass",
     ),
     _facts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,12 @@ from lisa_ros.sim.phrasings import (
 from lisa_ros.sim.vocabulary import ClassFacts
 
 _ASKING = (
-    *("what", "which", "where", "who", "how", "can", "could", "would", "do", "is", "are", "am"),
-    *("so what", "in which", "with which"),
+    *("what", "which", "where", "who", "how", "could", "would", "is", "are", "am"),
+    *("can i", "can you", "do i", "do you", "so what", "in which", "with which"),
 )
+# In these frames somebody else acts, or the user, whose hair would not be "my hair" there.
+_OF_OTHERS = ("friend", "somebody", "someone", "people", "you want")
+_MINE = re.compile(r"\b(I|me|my|myself)\b")
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Instruction:
     Attributes:
         text: the words.
         opening: what they are: `request`, `question`, `need`, or `several` for all of a class.
-        be: `is` or `are`, by the name that they have for what they ask for.
+        be: `is` or `are`, by the name that the answer has for what they ask for.
     """
 
     text: str
@@ -72,6 +76,8 @@ def punctuated(words: str) -> str:
 
 def finish(words: str, rng: np.random.Generator, held_out: bool) -> str:
     """The sentence as people type it; without slips where it is kept for testing."""
+    if words.lower().startswith("please "):
+        words = words.removesuffix(" please")
     sentence = punctuated(words)
     return sentence if held_out else roughen(sentence, rng)
 
@@ -120,7 +126,11 @@ def need_instruction(need: Need, rng: np.random.Generator, held_out: bool) -> In
     parts = held_out_parts(rng, held_out)
     draw = rng.random()
     if draw < 0.45:
-        words = NEED_BY_DO.draw(rng, parts.frame).format(do=need.do.draw(rng, parts.name))
+        do = need.do.draw(rng, parts.name)
+        frame = NEED_BY_DO.draw(rng, parts.frame)
+        while _MINE.search(do) and any(other in frame for other in _OF_OTHERS):
+            frame = NEED_BY_DO.draw(rng, parts.frame)
+        words = frame.format(do=do)
     elif draw < 0.75:
         words = NEED_BY_THING.draw(rng, parts.frame).format(thing=need.thing.draw(rng, parts.name))
     else:

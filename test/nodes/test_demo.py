@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from conftest import Child
 from PIL import Image
+from rich.console import Console
 
 if importlib.util.find_spec("mujoco") is None:
     pytest.skip("MuJoCo is not installed", allow_module_level=True)
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from lisa_ros.nodes.demo import SCENES, main
+from lisa_ros.nodes.demo_report import Report
+
 open3d = pytest.importorskip("open3d")
 
 pytestmark = pytest.mark.ros
@@ -70,6 +75,29 @@ def test_pictures_and_clouds_are_there(shown):
     assert (first != second).any()  # one scene, two answers
     sheet = np.asarray(Image.open(shown / "contact_sheet.png"))
     assert sheet.std() > 30
+
+
+@pytest.mark.parametrize("scenes", ["152", "152,x", "152,-5", "1,2,3"])
+def test_wrong_scenes_are_refused(scenes, capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "--scenes", scenes])
+    message = capsys.readouterr().err
+    assert f"expected 2 numbers from 0, as in {SCENES}, got {scenes!r}" in message
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit):
+        main(["demo", "--output", str(tmp_path / "file")])
+    assert "--output: expected a folder that can be made" in capsys.readouterr().err
+
+
+def test_other_files_in_the_folder_stay(tmp_path):
+    mine, old = tmp_path / "my_overlay.png", tmp_path / "1_overlay.png"
+    mine.touch(), old.touch()
+    Report(tmp_path, Console())
+    assert mine.exists()
+    assert not old.exists()
 
 
 def test_a_node_that_cannot_start_is_told(start_child, ros_domain, tmp_path):

@@ -169,6 +169,7 @@ def processes(ros_domain):
             SCRIPT, "--ros-args", "-r", "__ns:=/large", *arguments(rate=3.0, width=640, height=480)
         ),
         "without_mujoco": Child(WITHOUT_MUJOCO),
+        "whole_rate": Child(SCRIPT, "--ros-args", "-r", "__ns:=/whole", *arguments(rate=30)),
     }
     yield children
     running = [children[name] for name in ("still", "moving", "large")]
@@ -365,6 +366,14 @@ def test_without_mujoco_it_says_what_to_install(processes):
     child = processes["without_mujoco"]
     assert child.process.wait(40) == 1
     assert "pip install mujoco" in child.output
+    assert "Traceback" not in child.output, child.output
+
+
+def test_a_whole_number_for_a_double_is_refused_with_the_mend(processes):
+    child = processes["whole_rate"]
+    assert child.process.wait(40) == 1
+    assert "'rate'" in child.output
+    assert "a DOUBLE is written with a point, as 30.0" in child.output
     assert "Traceback" not in child.output, child.output
 
 

@@ -10,13 +10,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lisa_ros.sim import absent_questions
 from lisa_ros.sim.colours import COLOURS, colours_are_close
 from lisa_ros.sim.corpus import IMAGE_SIZE, corpus, pseudo_view
 from lisa_ros.sim.grammar import Phrases, expand, with_article
 from lisa_ros.sim.instructions import KINDS, SEG, Question, ask
-from lisa_ros.sim.needs import NEEDS, Need, Service
+from lisa_ros.sim.needs import NEEDS, Need
 from lisa_ros.sim.nouns import Noun
 from lisa_ros.sim.phrasings import FAMILIES, all_phrasings
+from lisa_ros.sim.relations import Layout
 from lisa_ros.sim.view import View, visible_objects
 from lisa_ros.sim.vocabulary import CLASS_FACTS, facts_of
 
@@ -209,12 +211,10 @@ def test_needs_have_all_their_servers_and_no_debatable_ones(testing):
     for view, question in pairs:
         fits = []
         for need in needs_meant(question):
-            services = {
-                i.instance: need.service(i.class_name) for i in (*view.visible, *view.unclear)
-            }
-            if Service.DEBATABLE in services.values():
+            everything = (*view.visible, *view.unclear)
+            if any(item.class_name in need.debatable for item in everything):
                 continue
-            servers = {k for k, service in services.items() if service is Service.YES}
+            servers = {item.instance for item in everything if item.class_name in need.serves}
             refused = question.kind == "absent_need"
             answer = question.answer == need.refusal if refused else True
             fits.append(servers == set(question.targets) and answer)
@@ -340,6 +340,31 @@ def test_wrong_answers_begin_as_right_ones(training):
             known.append(question.wrong_answer.split(SEG)[0] in right[frame(question)])
     assert len(known) > 500
     assert np.mean(known) > 0.97  # rare words may have no right answer like it
+
+
+def test_a_wrong_answer_has_the_number_of_the_answers_name():
+    """A pair of scissors is asked for with "is", and answered with "They are" all the same."""
+    rng, seen = np.random.default_rng(0), set()
+    layout = Layout([], [], IMAGE_SIZE)
+    for facts in CLASS_FACTS.values():
+        others = {noun.text for noun in facts.synonyms if noun.be != facts.noun.be}
+        for _ in range(200 if others else 0):
+            instruction = absent_questions._instruction_for_absent(facts, layout, rng, False)
+            named = {text for text in others if f" {text}" in instruction.text.lower()}
+            if named:
+                assert instruction.be == facts.noun.be, instruction
+                seen |= named
+    assert {"pair of scissors", "headset"} <= seen
+
+
+def test_people_speak_of_their_own_needs(training, testing):
+    """Nobody says "my friend wants to tidy my hair", nor asks by "take the mug?"."""
+    words = [question.instruction.lower() for _, question in (*training, *testing)]
+    other = re.compile(r"(friend|somebody|who) wants .*\b(my|myself|me)\b")
+    assert not [text for text in words if other.search(text)]
+    assert not [text for text in words if re.match(r"please .* please\W*$", text)]
+    assert not [text for text in words if re.match(r"(do|can) (?!you|i\b).*\?$", text)]
+    assert not [text for text in words if re.search(r"\b(are|is) (each|any|every)\b", text)]
 
 
 def test_a_wrong_answer_for_several_shows_two(training):
@@ -522,7 +547,7 @@ def test_view_measures_what_a_frame_shows():
     ids[30:40, 0:4], depth[30:40, 0:4] = 2, 0.8
     ids[0, 0] = 3
     things = [
-        SimpleNamespace(instance=k, class_name="mug", colour="red", size=(0.1, 0.08, 0.2))
+        SimpleNamespace(instance=k, class_name="mug", colour="red", length=0.2)
         for k in (1, 2, 3, 4)
     ]
     visible, unclear = visible_objects(ids, depth, things, min_pixels=20)
@@ -532,7 +557,5 @@ def test_view_measures_what_a_frame_shows():
     assert mug.box_xyxy == (30, 10, 50, 20)
     assert mug.centre_xy == (39.5, 14.5)
     assert (mug.pixels, mug.distance, mug.size_m) == (200, 1.0, 0.2)
-    assert not mug.touches_border
-    assert visible[0].touches_border
     with pytest.raises(ValueError, match="one size"):
         visible_objects(ids, depth[:10], things, min_pixels=20)

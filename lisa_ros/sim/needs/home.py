@@ -213,6 +213,7 @@ HOME: tuple[Need, ...] = (
     need(
         "ball",
         serves="soccer ball; tennis ball",
+        debatable="orange; apple; lemon; teddy bear",
         refusal="There is no ball here.",
         reason="You can play ball with {a}.",
         do="play ball; throw a ball to the dog; bounce a ball; play catch; roll a ball ||"

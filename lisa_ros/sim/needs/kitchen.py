@@ -203,8 +203,8 @@ KITCHEN: tuple[Need, ...] = (
         debatable="bowl; cap; book",
         refusal="There is nothing to serve food on here.",
         reason="You can serve food on {a}.",
-        do="serve dinner on something flat; serve a slice of pizza; put my food down; set the"
-        " table for pizza; serve a steak || serve pizza for dinner",
+        do="serve dinner on something flat; serve a slice of pizza; put my food down;"
+        " serve a steak; serve my pizza || serve pizza for dinner",
         thing="something flat to put my food on; something to serve pizza on; a dish for my steak"
         " || something flat to serve dinner on",
         say="where can I put my slice of pizza; dinner is ready to serve; the pizza must not"
@@ -257,7 +257,7 @@ KITCHEN: tuple[Need, ...] = (
         refusal="There is nothing rich in calcium here.",
         reason="You get much calcium from {a}.",
         do="get more calcium; drink something that comes from a cow; strengthen my bones; pour"
-        " something over my cereal; feed the kitten || strengthen my bones with calcium",
+        " something over my cereal || strengthen my bones with calcium",
         thing="something rich in calcium; a dairy product; something from a cow; something white"
         " to drink; something good for my bones || a dairy product with calcium; a white"
         " drink from a cow",

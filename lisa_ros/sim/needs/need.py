@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from lisa_ros.sim.grammar import Phrases
-
-
-class Service(Enum):
-    """Whether a class of object serves a need."""
-
-    YES = "yes"
-    NO = "no"
-    DEBATABLE = "debatable"  # where such an object is in view, the need is not asked
 
 
 @dataclass(frozen=True)
@@ -23,7 +14,8 @@ class Need:
     Attributes:
         name: its name, for lists and reports.
         serves: the classes that serve it well.
-        debatable: classes on which people may disagree.
+        debatable: classes on which people may disagree; where such an object is in view, the need
+            is not asked.
         refusal: the answer where nothing in view serves it.
         reason: why an object serves it; `{A}` is "A mug", `{a}` is "a mug".
         do: verb phrases that complete "I want to ...".
@@ -39,12 +31,6 @@ class Need:
     do: Phrases
     thing: Phrases
     say: Phrases
-
-    def service(self, class_name: str) -> Service:
-        """Whether objects of a class serve this need."""
-        if class_name in self.serves:
-            return Service.YES
-        return Service.DEBATABLE if class_name in self.debatable else Service.NO
 
 
 def need(

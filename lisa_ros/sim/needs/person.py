@@ -23,7 +23,7 @@ PERSON: tuple[Need, ...] = (
     need(
         "rain",
         serves="umbrella",
-        debatable="cap; helmet",
+        debatable="cap; helmet; shoe; glove",
         refusal="There is nothing to keep the rain off here.",
         reason="{A} can keep the rain off.",
         do="stay dry in the rain; walk through the rain; protect myself from the rain; go out"
@@ -42,7 +42,7 @@ PERSON: tuple[Need, ...] = (
         refusal="There is nothing to wear against the sun on the head here.",
         reason="{A} can keep the sun off the head.",
         do="keep the sun off my bald head; protect my hair from the sun; keep the sun off my"
-        " head; cover my hair; shade my face; dress like a baseball player; cover my bald"
+        " head; cover my hair; shade my face; cover my bald"
         " head || cover my head; keep the sun off my face",
         thing="something to wear on my head against the sun; something to cover my hair;"
         " something for my bald head || something to cover my head in the sun",
@@ -57,7 +57,7 @@ PERSON: tuple[Need, ...] = (
         refusal="There is nothing to protect the head in an accident here.",
         reason="{A} can protect the head in an accident.",
         do="wear something safe on my motorbike; keep my head safe; protect my head; ride my"
-        " bike safely; be safe on a motorbike; work on a building site; protect my head when"
+        " bike safely; be safe on a motorbike; protect my head when"
         " I fall || ride a motorbike safely; be safe when I fall off my motorbike",
         thing="something to protect my head; something for a safe motorbike ride; something hard"
         " to wear on the head || something for a safe ride on the motorbike",
