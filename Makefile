@@ -21,7 +21,7 @@ test-jazzy: ## the tests that need ROS 2, against Jazzy instead of Kilted
 	@$(subst install,install-jazzy,$(subst .venv,.venv-jazzy,$(IN))) python -m pytest -m ros
 
 gpu-check: ## what needs a CUDA GPU: parity, and the worker with the shapes of LISA-7B (no ROS, no make setup needed)
-	@PYTHONPATH=.:$$PYTHONPATH python3 -m pytest -m gpu test/gpu
+	@PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} python3 -m pytest -m gpu test/gpu
 
 lint: setup ## ruff, mypy and the layers of the packages
 	@$(IN) ruff check . && ruff format --check --quiet . && mypy && lint-imports --no-logo

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-import torch
 from measure import describe_machine, percentiles
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rich.console import Console
 from std_msgs.msg import String
 
+from lisa_ros.model.precision import resolve_device
 from lisa_ros.msg import Answer
 
 CAMERA = "/camera/camera"
@@ -110,7 +110,7 @@ def main() -> int:
     rclpy.init()
     result = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "machine": describe_machine(torch.device("cpu")),
+        "machine": describe_machine(resolve_device(None)),
         "arguments": {k: v for k, v in vars(options).items() if k != "json"},
         "masks": measure(options, use_depth=False),
         "masks_and_3d": measure(options, use_depth=True),

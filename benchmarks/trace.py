@@ -25,6 +25,7 @@ from measure import describe_machine, synchronize
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from lisa_ros.perception import Segmenter
@@ -89,7 +90,8 @@ def main() -> int:
     with named(parts), profile(activities=activities) as profiler, record_function("answer"):
         tokens = answer()
         synchronize(device)
-    events = profiler.key_averages()
+    # On a GPU there is a row for each kernel as well, which the operators' rows count already.
+    events = [e for e in profiler.key_averages() if e.device_type == DeviceType.CPU]
     times = {event.key: event for event in events}
     whole = _microseconds(times["answer"], device)
     shares = {name: _microseconds(times[name], device) / whole for name in parts if name in times}

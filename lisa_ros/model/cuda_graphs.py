@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -48,14 +49,25 @@ class GraphedFunction:
 
     def _capture(self, inputs: tuple[torch.Tensor, ...]) -> _Captured:
         own = tuple(tensor.clone() for tensor in inputs)
-        stream = torch.cuda.Stream(own[0].device)
-        stream.wait_stream(torch.cuda.current_stream(own[0].device))
+        device = own[0].device
+        stream = _capture_stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP_RUNS):
                 self._function(*own)
-        torch.cuda.current_stream(own[0].device).wait_stream(stream)
+        torch.cuda.synchronize(device)
+        # cuBLAS keeps one workspace a stream, which all graphs captured there would write into,
+        # those that run beside one another too.  So each takes its own, from its own memory.
+        torch._C._cuda_clearCublasWorkspaces()
         graph = torch.cuda.CUDAGraph()
         # Other threads (image conversion, a timer) may use CUDA meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             outputs = self._function(*own)
+        torch._C._cuda_clearCublasWorkspaces()
         return _Captured(graph, own, outputs)
+
+
+@cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for each device: torch's own belongs to the device of the first capture."""
+    return torch.cuda.Stream(device)

@@ -7,6 +7,7 @@ batch, are read from there on.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -178,8 +179,11 @@ class GraphDecoder:
         graphs = kept.get(batch)
         if graphs is None or graphs.capacity < positions:
             # Each holds keys and values: beside the one for single questions there is one more.
-            for size in [size for size in kept if size > 1 or size == batch]:
+            replaced, graphs = [size for size in kept if size > 1 or size == batch], None
+            for size in replaced:
                 del kept[size]
+            if replaced:
+                gc.collect()  # they refer to themselves; their memory is needed for the new ones
             context = self._model.config.context_length
             capacity = min(_round_up(positions, _CAPACITY_STEP), _round_up(context, 8))
             graphs = kept[batch] = _Graphs(self._model.language_model, batch, capacity)

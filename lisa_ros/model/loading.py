@@ -58,8 +58,6 @@ def load(
         OutOfMemoryError: the weights do not fit.
     """
     target = resolve_device(device)
-    if target.type == "cuda" and target.index is not None:
-        torch.cuda.set_device(target)  # events, graphs and new contexts belong to the current one
     if precision is None:
         precision = Precision.BF16 if target.type == "cuda" else Precision.FP32
     precision = parse_precision(precision)
@@ -125,6 +123,8 @@ def weight_putter(
 
 def finish(model: Lisa, device: torch.device) -> Lisa:
     """Compute the buffers that no checkpoint holds, once all weights are in place."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # events, graphs and new contexts belong to the current one
     llama = model.language_model.model
     llama.rotary_emb = LlamaRotaryEmbedding(model.config.llama).to(device)
     clip = model.vision_tower.vision_model.embeddings

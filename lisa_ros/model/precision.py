@@ -87,9 +87,10 @@ def required_bytes(model: nn.Module, precision: Precision) -> int:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Free memory of a device; of the host what can be had without swapping."""
+    """Free memory of a device, with what torch keeps for reuse; of the host without swapping."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     import psutil
 
     return int(psutil.virtual_memory().available)

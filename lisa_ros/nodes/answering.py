@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lisa_ros.model.errors import LisaError
 from lisa_ros.nodes.frames import Frame, FrameBuffer
 from lisa_ros.nodes.image_conversion import ConversionError, image_to_rgb
 from lisa_ros.nodes.questions import Outcome, Progress, Question
@@ -171,8 +172,8 @@ class Answerer:
             return None
         try:
             self._ahead = self._read(frame)
-        except ConversionError:
-            return None  # told when it is the frame's turn
+        except LisaError:
+            return None  # told when it is the frame's turn, if it fails again
         return frame
 
     def _read(self, frame: Frame) -> _EncodedFrame:

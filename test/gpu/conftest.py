@@ -8,6 +8,8 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,14 +45,19 @@ def record(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
     """
 
     def put(name: str, value: object) -> None:
-        report = json.loads(_REPORT.read_text()) if _REPORT.is_file() else {"figures": {}}
-        report["date"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        report["gpu"] = torch.cuda.get_device_name()
-        report["versions"] = {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
+        hardware = {
+            "gpu": torch.cuda.get_device_name(),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "bitsandbytes": version("bitsandbytes") if find_spec("bitsandbytes") else None,
+            },
         }
+        report = json.loads(_REPORT.read_text()) if _REPORT.is_file() else {}
+        if {key: report.get(key) for key in hardware} != hardware:
+            report = {**hardware, "figures": {}}  # the old figures are another machine's
+        report["date"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         report["figures"][f"{request.node.name}: {name}"] = value
         _REPORT.parent.mkdir(parents=True, exist_ok=True)
         _REPORT.write_text(json.dumps(report, indent=2) + "\n")

@@ -5,6 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+pytest.importorskip("peft", reason="peft is not installed")
+pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+
+from accelerate.state import AcceleratorState, PartialState
 from golden_training import golden_batch
 from small_training import write_start
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -30,13 +37,18 @@ def test_losses_as_the_published_code(first_golden, name):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "nf4"])
-def test_a_training_runs_and_is_scored(first_golden, tmp_path, precision, record):
+def test_a_training_runs_and_is_scored(first_golden, tmp_path, precision, record, monkeypatch):
+    monkeypatch.delenv("ACCELERATE_USE_CPU")  # which all other tests set
+    for state in (PartialState, AcceleratorState):
+        monkeypatch.setattr(state, "_shared_state", {})
     if precision == "nf4":
         pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     start = write_start(tmp_path, first_golden.lisa / "tokenizer.model")
     torch.cuda.reset_peak_memory_stats()
     run = train(replace(start, precision=precision))
-    record("peak memory, MiB", round(torch.cuda.max_memory_allocated() / 2**20))
+    peak = torch.cuda.max_memory_allocated()
+    assert peak > 1 << 20  # it was the GPU that trained
+    record("peak memory, MiB", round(peak / 2**20))
     board = EventAccumulator(str(run)).Reload()
     for name in ("loss/ce", "loss/bce", "loss/dice", "validation/score"):
         values = [event.value for event in board.Scalars(name)]

@@ -7,6 +7,7 @@ import pytest
 from conftest import wait_until
 from worker_bench import HEIGHT, WIDTH, Bench, found, image
 
+from lisa_ros.model.errors import OutOfMemoryError
 from lisa_ros.nodes.answering import Answerer, AnswerSettings
 from lisa_ros.nodes.questions import Outcome, Source
 from lisa_ros.perception import Status, follow
@@ -202,6 +203,25 @@ def test_a_bad_image_is_told_when_it_is_its_turn(ready):
     assert [o.status for o in followed_frames(ready, 2)] == [Status.FOUND, Status.NO_IMAGE]
     ready.frames.add_image(good)
     assert followed_frames(ready, 3)[-1].frame.image is good
+
+
+def test_no_memory_for_the_next_frame_costs_this_one_nothing(ready):
+    first, second = image(), image()
+    ready.ask("the cup", follow=True)
+    encode, failures = ready.segmenter.encode, [OutOfMemoryError("cuda:0 ran out of memory")]
+
+    def short_of_memory(rgb):
+        if len(ready.segmenter.images) == 2 and failures:
+            raise failures.pop()
+        return encode(rgb)
+
+    ready.segmenter.encode = short_of_memory
+    Arriving(ready, [second])
+    ready.frames.add_image(first)
+    outcomes = followed_frames(ready, 2)
+    assert not failures
+    assert [o.frame.image for o in outcomes] == [first, second]
+    assert all(o.status is Status.FOUND for o in outcomes)
 
 
 def test_a_users_question_takes_what_was_encoded_ahead(ready, monkeypatch):
