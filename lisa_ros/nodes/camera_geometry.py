@@ -139,15 +139,14 @@ def camera_intrinsics(info: Any, image_shape: tuple[int, int], name: str) -> Int
             "calibration",
         )
     region = info.roi
+    columns, rows = region.width or info.width or width, region.height or info.height or height
+    cx, cy = cx - region.x_offset, cy - region.y_offset
+    across, down = info.binning_x or 1, info.binning_y or 1
+    if (columns // across, rows // down) == (width, height):  # some drivers give them binned
+        columns, rows, fx, fy = width, height, fx / across, fy / down
+        cx, cy = (cx + 0.5) / across - 0.5, (cy + 0.5) / down - 0.5
     try:
-        full = Intrinsics(
-            region.width or info.width or width,
-            region.height or info.height or height,
-            fx,
-            fy,
-            cx - region.x_offset,
-            cy - region.y_offset,
-        )
+        full = Intrinsics(columns, rows, fx, fy, cx, cy)
     except GeometryError as error:
         raise NoGeometryError(Status.NO_DEPTH, f"{name}: {error}") from error
     try:
@@ -179,7 +178,8 @@ def _why_unregistered(
     try:
         camera = camera_intrinsics(frame.depth_camera_info, depth_shape, "depth_camera_info")
     except NoGeometryError as error:
-        return "" if ratio == 1 else str(error)
+        is_uncalibrated = error.status is Status.NO_DEPTH
+        return "" if ratio == 1 and is_uncalibrated else str(error)
     return _difference(camera, intrinsics.scaled_to(depth_shape[1], depth_shape[0]))
 
 

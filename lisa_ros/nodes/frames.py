@@ -148,7 +148,7 @@ class FrameBuffer:
             info = _nearest(self._infos, frame.stamp_ns, self.sync_slop)
             depth_info = _nearest(self._depth_infos, frame.stamp_ns, self.sync_slop)
             info = info or frame.camera_info or _last(self._infos)
-            depth_info = depth_info or frame.depth_camera_info
+            depth_info = depth_info or frame.depth_camera_info or _last(self._depth_infos)
         if info is frame.camera_info and depth_info is frame.depth_camera_info:
             return frame
         return replace(frame, camera_info=info, depth_camera_info=depth_info)

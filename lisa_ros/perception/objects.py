@@ -291,7 +291,12 @@ class _Grid:
             raise GeometryError(
                 f"expected a mask of the image's shape {self.image_shape}, got {mask.shape}"
             )
-        return np.ascontiguousarray(on_depth_grid(mask, self.ratio), bool)
+        sampled = np.ascontiguousarray(on_depth_grid(mask, self.ratio), bool)
+        if not sampled.any():  # it lies between the samples
+            rows, columns = sampled.shape
+            blocks = mask.reshape(rows, self.ratio, columns, self.ratio)
+            return np.asarray(blocks.any(axis=(1, 3)))
+        return sampled
 
     def points(
         self, depth: np.ndarray, window: tuple[slice, slice], chosen: np.ndarray

@@ -20,6 +20,7 @@ _MIN_SINE = 1e-3  # of the angle between two sides of a triangle that spans a pl
 _MIN_TOLERANCE = 0.001  # m, the rounding of 16UC1 depth
 _NOISE_BAND = 6  # standard deviations over which noise spreads a face
 _SEEN_FACE = 0.15  # share of the points that a face at an end of the box has at least
+_RIGHT = np.array([1.0, -0.3, 0.0])  # and a little up: upright things have a side as well
 _TRIMMED = 0.001  # share of the points at each end that may be stray
 
 
@@ -30,7 +31,8 @@ class OrientedBox:
     Attributes:
         center: float64 (3,).
         rotation: float64 (3, 3), right-handed; its columns are the box's axes x, y, z.  As made,
-            in a camera's optical frame, z points to the camera and x to the image's right.
+            in a camera's optical frame, z points to the camera and x to the image's right, or up
+            where that is not clear.
         size: float64 (3,) along x, y, z; x >= y >= z >= 0.
     """
 
@@ -67,7 +69,9 @@ def oriented_box(points: np.ndarray, tolerance: float = 0.002, noise: float = 0.
     points, sample = points - origin, sample - origin
     normal = _dominant_normal(sample, tolerance, rng)
     axes = _principal_axes(sample) if normal is None else _axes_across(normal, points)
-    low, high = _ends(axes, points, sample, noise)
+    # Noise moves a point along its ray: a narrow side seen from the front stays as wide as it is.
+    spread = noise * np.abs(origin @ axes) / max(float(origin[2]), _MIN_TOLERANCE)
+    low, high = _ends(axes, points, sample, spread)
     center = origin + axes @ ((low + high) / 2)
     return _with_ordered_axes(center, axes, high - low)
 
@@ -141,20 +145,21 @@ def _outermost(points: np.ndarray) -> np.ndarray:
 
 
 def _ends(
-    axes: np.ndarray, points: np.ndarray, sample: np.ndarray, noise: float
+    axes: np.ndarray, points: np.ndarray, sample: np.ndarray, spread: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest coordinates (3,) along the axes."""
+    """Least and largest coordinates (3,) along the axes, in which noise has the deviations (3,)."""
     along = axes.T.astype(np.float32) @ points.T  # (3, N)
     stray = int(_TRIMMED * len(points))
     ends = [stray, len(points) - 1 - stray]
     along.partition(ends, axis=1)
     low, high = along[:, ends].T.astype(np.float64)
-    if noise > _MIN_TOLERANCE:
-        sample = sample @ axes
-        for axis in range(3):
-            values = sample[:, axis]
-            low[axis] = _without_noise(values, low[axis], high[axis], noise)
-            high[axis] = -_without_noise(-values, -high[axis], -low[axis], noise)
+    for axis in np.flatnonzero(spread > _MIN_TOLERANCE):
+        values = sample @ axes[:, axis]
+        noise = float(spread[axis])
+        low[axis], high[axis] = (
+            _without_noise(values, low[axis], high[axis], noise),
+            -_without_noise(-values, -high[axis], -low[axis], noise),
+        )
     return low, high
 
 
@@ -175,6 +180,6 @@ def _with_ordered_axes(center: np.ndarray, axes: np.ndarray, size: np.ndarray) -
     order = np.argsort(-size, kind="stable")
     axes, size = axes[:, order], np.maximum(size[order], 0)
     x, z = axes[:, 0], axes[:, 2]
-    x = -x if x[0] < 0 else x
+    x = -x if x @ _RIGHT < 0 else x
     z = -z if z @ center > 0 else z
     return OrientedBox(center, np.stack([x, np.cross(z, x), z], axis=1), size)

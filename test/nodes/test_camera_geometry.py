@@ -14,10 +14,19 @@ K = [300.0, 0, 160.5, 0, 310.0, 118.0, 0, 0, 1]
 P = [290.0, 0, 158.0, 0, 0, 295.0, 121.0, 0, 0, 0, 1, 0]
 
 
-def info(shape=SHAPE, k=K, p=P, d=(), roi=(0, 0, 0, 0)) -> SimpleNamespace:
+def info(shape=SHAPE, k=K, p=P, d=(), roi=(0, 0, 0, 0), binning=(0, 0)) -> SimpleNamespace:
     x, y, width, height = roi
     region = SimpleNamespace(x_offset=x, y_offset=y, width=width, height=height)
-    return SimpleNamespace(height=shape[0], width=shape[1], k=k, p=p, d=list(d), roi=region)
+    return SimpleNamespace(
+        height=shape[0],
+        width=shape[1],
+        k=k,
+        p=p,
+        d=list(d),
+        roi=region,
+        binning_x=binning[0],
+        binning_y=binning[1],
+    )
 
 
 def image(shape=SHAPE, frame_id="camera_color") -> SimpleNamespace:
@@ -84,6 +93,15 @@ def test_region_of_interest_and_binning():
     assert (camera.fx, camera.cx, camera.cy) == (290, 138, 81)
     binned = camera_intrinsics(info(roi=(20, 40, 200, 100)), (50, 100), "camera_info")
     assert binned.fx == 145
+
+
+def test_binning_of_odd_sizes_and_of_one_side():
+    binned = info(roi=(20, 40, 101, 51), binning=(2, 2))
+    camera = camera_intrinsics(binned, (25, 50), "camera_info")
+    assert (camera.fx, camera.fy) == (145, 147.5)
+    assert (camera.cx, camera.cy) == (68.75, 40.25)
+    camera = camera_intrinsics(info(binning=(2, 1)), (240, 160), "camera_info")
+    assert (camera.fx, camera.fy) == (145, 295)
 
 
 def test_a_camera_info_without_a_size_is_of_the_image():
@@ -156,6 +174,7 @@ def test_smaller_depth_needs_its_own_camera_info():
         ((120, 160), scaled(0.5, (120, 160), shift=9), "cx should be"),
         ((120, 160), info((120, 160), [0.0] * 9, [0.0] * 12), "no calibration"),
         ((240, 320), scaled(0.8, SHAPE), "fx should be 290.0"),
+        ((240, 320), scaled(2, (480, 848)), "depth_camera_info belongs to another image"),
         ((100, 160), None, "whole ratio"),
         ((160, 213), None, "whole ratio"),
         ((480, 640), scaled(2, (480, 640)), "whole ratio"),

@@ -68,9 +68,9 @@ def test_images(page, images):
     np.testing.assert_array_equal(K, [[300, 0, 2], [0, 305, 1.5], [0, 0, 1]])
     assert (depth.dtype, labels.dtype) == (np.float32, np.uint16)
     metres = DEPTH.astype(np.float32) / 1000
-    metres[0, :3] = np.nan, np.inf, 0.6
+    metres[0, :4] = np.nan, np.inf, 0.6, -np.inf
     depth, *_ = page["image_arrays"](depth_message(metres), *list(images.values())[1:])
-    np.testing.assert_array_equal(depth[0, :3], np.array([0, 0, 0.6], np.float32))
+    np.testing.assert_array_equal(depth[0, :4], np.array([0, 0, 0.6, 0], np.float32))
 
 
 def test_rectified_intrinsics_win(page, images):

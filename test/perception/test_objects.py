@@ -249,6 +249,38 @@ def test_box_under_stereo_noise(turn, size, distance):
     assert max(map(abs, short.values())) < (0.003 if distance < 1 else 0.006)
 
 
+@pytest.mark.parametrize(
+    ("distance", "width"), [(0.8, 0.012), (1.0, 0.018), (1.5, 0.04), (2.0, 0.06), (2.0, 0.012)]
+)
+def test_a_narrow_front_keeps_its_width_under_stereo_noise(distance, width):
+    """Noise goes along the ray, not across it: a gripper must not be told to close."""
+    own = box(HD, (0.0, 0.0, distance), TURNS["one face"], (0.15, width, 0.01))
+    depth, mask = on_wall(own, distance + 0.6)
+    depth = stereo_noise(depth, np.random.default_rng(1))
+    got = geometry(depth, mask, GeometrySettings(min_points=1), HD).box
+    assert got.size[1] == pytest.approx(width, rel=0.25, abs=0.004)
+    assert got.rotation[2, 2] < -0.95  # z still points to the camera
+
+
+@pytest.mark.parametrize("degrees", [-2, 0, 2])
+def test_the_axis_of_an_upright_thing_points_up(degrees):
+    depth, mask = on_wall(
+        tube(HD, (0.05, 0, 0.7), turned((0, 0, 1), degrees) @ (0, 1, 0), 0.03, 0.2)
+    )
+    for seed in range(4):
+        noisy = stereo_noise(depth, np.random.default_rng(seed))
+        assert geometry(noisy, mask, DEFAULT, HD).box.rotation[1, 0] < -0.9
+
+
+@pytest.mark.parametrize("row", [100, 101])
+def test_a_line_between_the_samples_of_a_smaller_depth_is_seen(row):
+    camera, small = Intrinsics(320, 240, 300, 300, 160, 120), np.ones((120, 160), np.float32)
+    mask = np.zeros((240, 320), bool)
+    mask[row, 50:150] = True
+    item = object_geometry(colours(camera), small, mask, camera, RAW)
+    assert item.depth_valid_share == 1
+
+
 @pytest.mark.parametrize("settings", [RAW, DEFAULT], ids=["raw", "default"])
 @pytest.mark.parametrize("radius", [0.02, 0.1])
 def test_box_of_a_sphere_holds_the_seen_cap(radius, settings):
