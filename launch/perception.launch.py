@@ -94,9 +94,9 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
         DeclareLaunchArgument(
             "use_sim_time",
-            default_value="false",
-            description="time comes from /clock: a simulator or a bag",
-            choices=["true", "false"],
+            default_value="",
+            description="time comes from /clock: a simulator or a bag (default: as in params_file)",
+            choices=["", "true", "false"],
         ),
         DeclareLaunchArgument(
             "log_level",
@@ -145,7 +145,8 @@ def start(context: LaunchContext) -> list[Action]:
     parameters = {
         name: ParameterValue(value(name), value_type=str) for name, *_ in PARAMETERS if value(name)
     }
-    parameters["use_sim_time"] = value("use_sim_time") == "true"
+    clock = {"use_sim_time": value("use_sim_time") == "true"} if value("use_sim_time") else {}
+    parameters.update(clock)
     if value("depth_topic") in absent:
         parameters["use_depth"] = False
     nodes: list[Action] = [
@@ -178,7 +179,7 @@ def start(context: LaunchContext) -> list[Action]:
                     str(share / "rviz" / "lisa.rviz"),
                     *(["-f", frame] if frame else []),
                 ],
-                parameters=[{"use_sim_time": parameters["use_sim_time"]}],
+                parameters=[clock] if clock else [],
                 remappings=[("image", value("image_topic"))],
             )
         )

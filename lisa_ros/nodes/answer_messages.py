@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -83,10 +84,13 @@ def object_messages(
     question: Question, objects: Sequence[SegmentedObject], header: Header
 ) -> list[ObjectMessage]:
     """A question's objects so far, without geometry; those that were there before are reused."""
-    made: list[ObjectMessage] = question.messages
-    for item in objects[len(made) :]:
-        made.append(_object_message(len(made) + 1, item, header))
-    return made[: len(objects)]
+    made: list[tuple[SegmentedObject, ObjectMessage]] = question.messages
+    same = itertools.takewhile(lambda pair: pair[0][0] is pair[1], zip(made, objects, strict=False))
+    count = sum(1 for _ in same)
+    del made[count:]  # follow mode may reject what was found in between
+    for item in objects[count:]:
+        made.append((item, _object_message(len(made) + 1, item, header)))
+    return [message for _, message in made]
 
 
 def geometry_header(outcome: Outcome) -> Header:

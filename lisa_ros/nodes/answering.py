@@ -295,12 +295,24 @@ class Answerer:
             frame = self._frames.wait_newer(frame, _POLL) or frame
         return frame
 
+    def why_stale(self, frame: Frame, settings: AnswerSettings) -> Outcome | None:
+        """The end of a question about a frame that is too old; None if it is not."""
+        is_stale = self._age(frame) > (settings.max_image_age or float("inf"))
+        return self._no_fresh_image(frame, settings) if is_stale else None
+
     def _no_fresh_image(self, frame: Frame | None, settings: AnswerSettings) -> Outcome:
         if frame is None:
             return Outcome(
                 Status.NO_IMAGE,
                 f"no image arrived within {settings.image_timeout:g} s; check the image topic "
                 "(/diagnostics says which ones are missing, and why)",
+            )
+        if not frame.stamp_ns:
+            return Outcome(
+                Status.STALE_IMAGE,
+                "expected an image with the time at which it was taken, got stamp 0; let the "
+                "driver set it, or set max_image_age to 0",
+                frame,
             )
         return Outcome(
             Status.STALE_IMAGE,

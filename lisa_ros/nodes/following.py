@@ -33,6 +33,8 @@ class Following:
         self.question = question
         self.frame = frame
         self.next_frame: Frame | None = None
+        self._last_frame_at = time.monotonic()
+        self._has_told_silence = False
         self._answer = answer  # the last time that the model was asked
         self._answerer = answerer
         self._follower = Follower(answerer.segmenter, target, time.monotonic(), settings.follow)
@@ -50,9 +52,29 @@ class Following:
             return None
         return cls(question, frame, answer, target, answerer, settings)
 
+    def is_silence_news(self, settings: AnswerSettings) -> bool:
+        """Whether no frame has come for too long, and nobody was told yet."""
+        silence = time.monotonic() - self._last_frame_at
+        return silence > settings.image_timeout and not self._has_told_silence
+
+    def tell_silence(self) -> Outcome:
+        """The end of a question that stands for the frames that do not come."""
+        self._has_told_silence = True
+        silence = time.monotonic() - self._last_frame_at
+        return Outcome(
+            Status.STALE_IMAGE,
+            f"no new image has come for {silence:.1f} s; check the camera (/diagnostics says which "
+            "topic is missing, and why); following goes on with the next one",
+            self.frame,
+        )
+
     def step(self, question: Question, frame: Frame, settings: AnswerSettings) -> Outcome:
         """The end of a question that stands for one frame."""
-        answerer, self.frame = self._answerer, frame
+        answerer, self.frame, self.next_frame = self._answerer, frame, None
+        self._last_frame_at, self._has_told_silence = time.monotonic(), False
+        stale = answerer.why_stale(frame, settings)
+        if stale is not None:
+            return stale
         seconds: dict[str, float] = {}
         lift = answerer.locate(question, frame, settings)
         end = answerer.encode(frame, seconds) or self._find(question, frame, settings, seconds)

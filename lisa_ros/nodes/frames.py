@@ -166,7 +166,13 @@ class FrameBuffer:
     def _reset_if_clock_jumped(self, stamp: int) -> None:
         if self._newest is not None and stamp < self._newest.stamp_ns - _CLOCK_JUMP:
             self.counts.resets += 1
-            self._clear()
+            latest = stamp + self.sync_slop * _NANOSECONDS
+            for messages in (self._depths, self._infos, self._depth_infos):
+                again = [message for message in messages if stamp_ns(message) <= latest]
+                messages.clear()
+                messages.extend(again)  # which have come before the image
+            self._images.clear()
+            self._newest = None
 
     def _match(self) -> None:
         """Make the newest image that has its depth, or needs none, the newest frame."""
@@ -223,7 +229,9 @@ def _last(messages: deque[Any]) -> Any:
 
 def _nearest(messages: deque[Any], stamp: int, slop: float) -> Any:
     """The message of this very stamp, else the nearest within `slop` seconds, else None."""
-    best = min(messages, key=lambda message: abs(stamp_ns(message) - stamp), default=None)
+    # Of several as near the newest: some drivers leave all stamps at zero.
+    newest_first = reversed(messages)
+    best = min(newest_first, key=lambda message: abs(stamp_ns(message) - stamp), default=None)
     if best is None or abs(stamp_ns(best) - stamp) > slop * _NANOSECONDS:
         return None
     return best

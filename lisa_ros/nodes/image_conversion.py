@@ -198,7 +198,8 @@ def _convert(pixels: np.ndarray, conversion: str) -> np.ndarray:
     except cv2.error as error:
         raise ConversionError(
             f"expected an image that OpenCV's {conversion} can convert, "
-            f"got one of {pixels.shape[1]} x {pixels.shape[0]}: {error.err}"
+            f"got one of {pixels.shape[1]} x {pixels.shape[0]}: {error.err}; check the camera's "
+            "size and encoding"
         ) from error
 
 
@@ -239,7 +240,7 @@ def _decompress_rgb(message: Any) -> np.ndarray:
     if layout is None or pixels.dtype not in (np.uint8, np.uint16):
         raise ConversionError(
             "expected a compressed image of 1, 3 or 4 channels of 8 or 16 bits, got "
-            f"{channels} of {pixels.dtype} (format {message.format!r:.60})"
+            f"{channels} of {pixels.dtype} (format {message.format!r:.60}); check the publisher"
         )
     if channels == 1 and encoding in _COLOUR and encoding.startswith("bayer"):
         # A mosaic, unless the publisher says that it has made it grey.
@@ -266,7 +267,8 @@ def _decode(data: bytes, file_format: str) -> np.ndarray:
     if pixels is None:
         raise ConversionError(
             f"expected a whole image file that OpenCV can read (JPEG, PNG, ...), got {len(data)} "
-            f"bytes of format {file_format!r:.60} that are truncated, garbage or another format"
+            f"bytes of format {file_format!r:.60} that are truncated, garbage or another format; "
+            "check the publisher"
         )
     return pixels
 
@@ -285,7 +287,8 @@ def _decompress_depth(message: Any) -> np.ndarray:
     # ConfigHeader: int32 unused, float32 a, float32 b.
     if len(data) <= 12:
         raise ConversionError(
-            f"expected more than the 12 bytes of compressedDepth's header, got {len(data)}"
+            f"expected more than the 12 bytes of compressedDepth's header, got {len(data)}; check "
+            "the publisher"
         )
     _, a, b = struct.unpack_from("=iff", data)
     if "rvl" in compression:

@@ -110,20 +110,21 @@ class Outputs:
 
         An output that fails is logged and left out: the answer itself always comes.
         """
-        try:
-            if outcome.status in _ABOUT_THE_IMAGE and outcome.frame is not None:
-                self._publish_images(message, outcome)
-                self._publish_3d(message, outcome)
-                self._publish_detections(outcome, message.instruction)
-                if outcome.answer is not None and outcome.answer.explanation:
-                    self._explanation.publish(String(data=outcome.answer.explanation))
-        except Exception:
-            self._logger.error(
-                f"outputs of question {message.question_id} are incomplete:\n"
-                f"{traceback.format_exc()}"
-            )
-        finally:
-            self._answer.publish(message)
+        if outcome.status in _ABOUT_THE_IMAGE and outcome.frame is not None:
+            for publish in (
+                self._publish_images,
+                self._publish_3d,
+                self._publish_detections,
+                self._publish_explanation,
+            ):
+                try:
+                    publish(message, outcome)
+                except Exception:
+                    self._logger.error(
+                        f"outputs of question {message.question_id} are incomplete:\n"
+                        f"{traceback.format_exc()}"
+                    )
+        self._answer.publish(message)
 
     def publish_early_mask(
         self, message: AnswerMessage, objects: Sequence[SegmentedObject]
@@ -158,7 +159,12 @@ class Outputs:
         if scene is not None and self._scene_cloud.get_subscription_count():
             self._scene_cloud.publish(scene_message(scene(), header))
 
-    def _publish_detections(self, outcome: Outcome, instruction: str) -> None:
+    def _publish_explanation(self, message: AnswerMessage, outcome: Outcome) -> None:
+        if outcome.answer is not None and outcome.answer.explanation:
+            self._explanation.publish(String(data=outcome.answer.explanation))
+
+    def _publish_detections(self, message: AnswerMessage, outcome: Outcome) -> None:
+        instruction = message.instruction
         assert outcome.frame is not None  # it is about the image
         objects = () if outcome.answer is None else outcome.answer.objects
         if self._detections_2d is not None and self._detections_2d.get_subscription_count():

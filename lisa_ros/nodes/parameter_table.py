@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +70,19 @@ class ParameterTable:
                 raise ParameterException(
                     f"{error}; a DOUBLE is written with a point, as 30.0", spec.name
                 ) from error
+        self._warn_of_unknown()
 
     def __getitem__(self, name: str) -> Any:
         return self._node.get_parameter(name).value
+
+    def _warn_of_unknown(self) -> None:
+        """Say which values were given for parameters that there are not; ROS ignores them."""
+        for name in getattr(self._node, "_parameter_overrides", {}):
+            if self._node.has_parameter(name) or name.startswith("qos_overrides."):
+                continue
+            near = difflib.get_close_matches(name, self._specs, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self._node.get_logger().warning(f"there is no parameter {name!r}: it is ignored{hint}")
 
     def _check(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """Ranges and types are rclpy's business; what is left are the choices and what fits."""

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from typing import Any
 
 import rclpy
 from rclpy.action import ActionServer, CancelResponse
@@ -57,6 +58,7 @@ _RESULT_TIMEOUT = 10  # seconds; Humble and Jazzy keep a goal with its image for
 # Words come faster than a busy client listens; they must not push out the one that has an object.
 _FEEDBACK_QOS = QoSProfile(depth=100)
 
+_CANCEL_PATIENCE = 1.0  # seconds
 _GOAL_REACHED = (
     AnswerMessage.FOUND,
     AnswerMessage.NOT_FOUND,
@@ -68,8 +70,9 @@ _GOAL_REACHED = (
 class PerceptionNode(LifecycleNodeMixin, Node):
     """`configure` loads the model, `activate` answers, `deactivate` idles, `cleanup` unloads."""
 
-    def __init__(self) -> None:
-        Node.__init__(self, "lisa")
+    def __init__(self, **options: Any) -> None:
+        """Options are those of `rclpy.node.Node`."""
+        Node.__init__(self, "lisa", **options)
         # Not LifecycleNode, which tells its state and parameters only after the model is loaded.
         LifecycleNodeMixin.__init__(
             self, enable_communication_interface=True, callback_group=ReentrantCallbackGroup()
@@ -99,7 +102,11 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self._diagnostics = Diagnostics(self)
         self._goals: dict[bytes, Question] = {}  # by goal id, while they are open
         self.create_subscription(
-            String, "~/instruction", self._on_instruction, 10, callback_group=self._question_group
+            String,
+            "~/instruction",
+            self._on_instruction,
+            10,
+            callback_group=MutuallyExclusiveCallbackGroup(),  # in their order: the last one counts
         )
         self.create_service(
             AskService, "~/ask_once", self._on_service, callback_group=self._question_group
@@ -239,7 +246,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self, request: AskService.Request, response: AskService.Response
     ) -> AskService.Response:
         question = self._question(Source.SERVICE, request.instruction, request)
-        response.answer = self._ask_and_wait(question)
+        response.answer = self._ask_and_wait(question, request)
         return response
 
     def _on_goal(self, goal: ServerGoalHandle) -> Ask.Result:
@@ -249,9 +256,14 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         key = bytes(goal.goal_id.uuid)
         self._goals[key] = question
         try:
-            answer = self._ask_and_wait(question)
+            answer = self._ask_and_wait(question, goal.request)
         finally:
             del self._goals[key]
+        if answer.status == AnswerMessage.CANCELLED:
+            # rclpy tells the goal that it is cancelled only after `_on_cancel`.
+            patience = time.monotonic() + _CANCEL_PATIENCE
+            while not goal.is_cancel_requested and time.monotonic() < patience:
+                time.sleep(0.001)
         if answer.status == AnswerMessage.CANCELLED and goal.is_cancel_requested:
             goal.canceled()
         elif answer.status in _GOAL_REACHED:
@@ -311,10 +323,19 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self._desk.busy_policy = self._settings["busy_policy"]
         return self._desk.submit(question)
 
-    def _ask_and_wait(self, question: Question) -> AnswerMessage:
+    def _ask_and_wait(
+        self, question: Question, request: AskService.Request | Ask.Goal
+    ) -> AnswerMessage:
         messages: list[AnswerMessage] = []
         question.on_end = lambda q, outcome: messages.append(self._end(q, outcome))
-        self._submit(question)
+        if question.frame is None and (_has_depth(request) or _has_info(request)):
+            message = (
+                "expected an image with the depth or camera_info of the request, got none; send "
+                "the image that they belong to, or leave all three empty for the camera's"
+            )
+            question.end(Outcome(Status.REJECTED, message))
+        else:
+            self._submit(question)
         question.wait()
         return messages[0]
 
@@ -326,7 +347,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         if last is None or last.age < 1 / self._settings["rate"]:
             return
         question = self._question(Source.TOPIC, last.instruction)
-        if self._submit(question) and self._repeated is last:
+        if self._worker.active and self._desk.submit_if_free(question) and self._repeated is last:
             self._repeated = question
 
     def _follow_question(self, followed: Question) -> Question | None:
@@ -396,14 +417,21 @@ def _own_frame(request: AskService.Request | Ask.Goal) -> Frame | None:
     """The images that a request brought along; None where it wants the camera's."""
     if request.image.width == 0 and not request.image.data:
         return None
-    has_depth = request.depth.width > 0
-    has_info = request.camera_info.width > 0 or any(request.camera_info.k)
     return Frame(
         request.image,
-        request.depth if has_depth else None,
-        request.camera_info if has_info else None,
+        request.depth if _has_depth(request) else None,
+        request.camera_info if _has_info(request) else None,
         is_of_request=True,
     )
+
+
+def _has_depth(request: AskService.Request | Ask.Goal) -> bool:
+    return bool(request.depth.width > 0 or request.depth.data)
+
+
+def _has_info(request: AskService.Request | Ask.Goal) -> bool:
+    info = request.camera_info
+    return bool(info.width > 0 or any(info.k) or any(info.p))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -95,7 +95,8 @@ class Question:
         timeout: seconds from arrival to the end; None for no limit.
         on_progress: called on the worker's thread.
         on_end: called exactly once, on the thread that ends the question.
-        messages: of its objects so far, kept by whoever makes them; each is made once.
+        messages: its objects so far with their messages, kept by whoever makes these; each is made
+            once.
     """
 
     id: int
@@ -203,6 +204,14 @@ class QuestionDesk:
             if self._waiting is None and self._closed is None:
                 self._running = question
             return self._running is question
+
+    def submit_if_free(self, question: Question) -> bool:
+        """Accept a question that interrupts nobody, if none runs or waits; else it is not used."""
+        with self._changed:
+            is_free = self._waiting is None and self._running is None and self._closed is None
+            if is_free:
+                self._waiting = question
+            return is_free
 
     def done(self, question: Question) -> None:
         """The worker has ended this question."""

@@ -282,7 +282,7 @@ class CameraSubscriptions:
         if state.incompatible:
             return (
                 f"{what}; {who} of incompatible QoS ({state.incompatible.rstrip('; ')}): "
-                f"this node asks for {state.requested}, let it ask for what is offered"
+                f"this node asks for {state.requested}; set reliability to offered, and restart it"
             )
         if "reliable" not in (state.requested, state.offered) and not state.is_camera_info:
             return (

@@ -198,8 +198,9 @@ class Worker:
 
     def _follow_safely(self, following: Following) -> None:
         """Carry the followed object into the next frame, as a question of its own."""
+        settings = self._settings()
         frame = following.next_frame or self._frames.wait_newer(following.frame, _POLL)
-        if frame is None:
+        if frame is None and not following.is_silence_news(settings):
             return
         question = self._new_follow_question(following.question)
         if question is None:
@@ -208,7 +209,10 @@ class Worker:
         if not self._desk.start(question):
             return  # somebody asks; the number is simply not used
         try:
-            outcome = following.step(question, frame, self._settings())
+            if frame is None:
+                outcome = following.tell_silence()
+            else:
+                outcome = following.step(question, frame, settings)
         except Exception as error:
             outcome = self._failure(error)
             self._following = None
@@ -222,7 +226,11 @@ class Worker:
         if isinstance(error, LisaError):
             return Outcome(Status.ERROR, str(error))
         _LOG.exception("a question failed")
-        return Outcome(Status.ERROR, f"{type(error).__name__}: {error}")
+        return Outcome(
+            Status.ERROR,
+            f"{type(error).__name__}: {error}; this should not happen: see the node's log, and "
+            "report it",
+        )
 
     def _end(self, question: Question, outcome: Outcome) -> None:
         if outcome.frame is not None and self._answerer is not None:

@@ -199,7 +199,7 @@ def test_the_defaults(start):
     given = parameters_of(node)
     file = flat(yaml.safe_load((ROOT / "config/perception.yaml").read_text())["/**"])
     expected = {name.removeprefix("ros__parameters."): value for name, value in file.items()}
-    assert given == {**expected, "use_sim_time": False}
+    assert given == expected
 
 
 def test_every_argument_reaches_the_node(start, tmp_path):
@@ -224,6 +224,16 @@ def test_every_argument_reaches_the_node(start, tmp_path):
     assert parts[parts.index("--log-level") + 1] == "debug"
     expected = {k: v for k, v in arguments.items() if k not in ("params_file", "use_sim_time")}
     assert parameters_of(node) == {**expected, "rate": 3.0, "use_depth": True, "use_sim_time": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "is_simulated"), [({}, True), ({"use_sim_time": "false"}, False)]
+)
+def test_the_file_says_which_clock_unless_the_argument_does(start, tmp_path, given, is_simulated):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**: {ros__parameters: {use_sim_time: true}}")
+    [node] = start(params_file=str(file), **given)
+    assert parameters_of(node)["use_sim_time"] is is_simulated
 
 
 @pytest.mark.parametrize("absent", ["none", ""])

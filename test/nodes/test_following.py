@@ -245,6 +245,30 @@ def test_a_users_question_takes_what_was_encoded_ahead(ready, monkeypatch):
     assert len(ready.segmenter.images) == 3
 
 
+def test_an_old_image_is_stale_in_follow_mode_too(ready):
+    ready.ask("the cup", follow=True)
+    ready.frames.add_image(image(time.time_ns() + 1_000_000))
+    assert followed_frames(ready, 1)[0].status is Status.FOUND
+    ready.worker._answerer._now_ns = lambda: time.time_ns() + 3600 * 10**9
+    outcome = next_followed(ready)
+    assert outcome.status is Status.STALE_IMAGE
+    assert "3600" in outcome.message
+    ready.worker._answerer._now_ns = time.time_ns
+    assert next_followed(ready).status is Status.FOUND
+
+
+def test_a_camera_that_falls_silent_is_told_once(ready):
+    ready.ask("the cup", follow=True)
+    assert next_followed(ready).status is Status.FOUND
+    outcome = followed_frames(ready, 2)[-1]
+    assert outcome.status is Status.STALE_IMAGE
+    assert outcome.message.startswith("no new image has come for 0.")
+    time.sleep(0.3)
+    assert len(ready.followed) == 2
+    assert next_followed(ready).status is Status.FOUND
+    assert followed_frames(ready, 4)[-1].status is Status.STALE_IMAGE
+
+
 def test_a_users_question_ends_following(ready):
     ready.ask("the cup", follow=True)
     next_followed(ready)

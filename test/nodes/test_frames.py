@@ -187,6 +187,13 @@ def test_images_without_a_stamp_are_still_new_ones(frames):
     frame = frames.newest()
     frames.add_image(second)
     assert frames.wait_newer(frame, 0.02).image is second
+    for _ in range(12):
+        image, depth, info = (SimpleNamespace(header=first.header) for _ in range(3))
+        frames.add_depth(depth)
+        frames.add_camera_info(info)
+        frames.add_image(image)
+    newest = frames.newest()
+    assert (newest.image, newest.depth, newest.camera_info) == (image, depth, info)
 
 
 def test_one_slot_and_counts(frames):
@@ -251,6 +258,7 @@ def test_a_bag_that_starts_again_depth_first(frames):
     frames.add_depth(depth)
     frames.add_image(image)
     assert frames.newest().image is image
+    assert frames.newest().depth is depth
     frames.add_depth(message(33, "again"))
     frames.add_image(message(33))
     assert frames.newest().stamp_ns == START + 33 * MS

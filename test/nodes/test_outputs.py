@@ -46,8 +46,10 @@ def test_an_output_that_fails_does_not_take_the_answer_with_it(
     def fail(*_):
         raise MemoryError("no room for a cloud")
 
-    logged, answers = [], []
+    logged, answers, others = [], [], []
     monkeypatch.setattr(outputs, "_publish_images", fail)
+    for name in ("_publish_3d", "_publish_detections", "_publish_explanation"):
+        monkeypatch.setattr(outputs, name, lambda *_, name=name: others.append(name))
     monkeypatch.setattr(outputs._logger, "error", logged.append)
     lisa.create_subscription(Answer, "/lisa/answer", answers.append, 10)
     outcome = Outcome(Status.NOT_FOUND, frame=Frame(image=None))
@@ -60,6 +62,25 @@ def test_an_output_that_fails_does_not_take_the_answer_with_it(
     assert answers[0].question_id == 7
     assert "question 7" in logged[0]
     assert "no room for a cloud" in logged[0]
+    assert set(others) == {"_publish_3d", "_publish_detections", "_publish_explanation"}
+
+
+def test_the_message_of_an_object_that_was_rejected_is_not_used():
+    """Follow mode asks again, the new object goes out at once, and then the old one stays."""
+    from std_msgs.msg import Header
+    from worker_bench import found
+
+    from lisa_ros.nodes.answer_messages import object_messages
+    from lisa_ros.nodes.questions import Question, Source
+
+    question, header = Question(1, Source.FOLLOW, "the cup"), Header()
+    kept, rejected, further = found(x=10), found(x=40, size=5), found(x=20, size=8)
+    [message] = object_messages(question, (rejected,), header)
+    assert message.area == 25
+    assert [m.area for m in object_messages(question, (rejected, further), header)] == [25, 64]
+    assert object_messages(question, (rejected, further), header)[0] is message
+    [message] = object_messages(question, (kept,), header)
+    assert (message.area, message.label) == (kept.area, 1)
 
 
 def test_a_lost_object_leaves_no_old_overlay(ros_graph, lisa, outputs, picture):

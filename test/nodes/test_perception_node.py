@@ -551,6 +551,17 @@ def test_templates(robot, picture_of):
 # --- conversations and modes ---
 
 
+def test_depth_or_camera_info_without_their_image_are_refused(robot):
+    """Else they would be dropped, and the camera's picture answered."""
+    from sensor_msgs.msg import CameraInfo, Image
+
+    for own in ({"depth": Image(width=2, height=1)}, {"camera_info": CameraInfo(p=[1.0] * 12)}):
+        answer, end = robot.start("the cup", **own).result()
+        assert (status(answer), end) == ("REJECTED", "ABORTED")
+        assert "expected an image with the depth or camera_info" in answer.message
+        assert status(robot.ask("the cup", **own)) == "REJECTED"
+
+
 def test_keep_context_stays_with_the_first_image(robot, camera, first_golden):
     first = robot.ask(CUP)
     camera.show(first_golden.image(3))

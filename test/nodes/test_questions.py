@@ -155,6 +155,20 @@ def test_follow_mode_starts_only_when_nobody_waits():
     assert desk.take(0) is waiting
 
 
+def test_what_interrupts_nobody_waits_for_a_free_desk():
+    desk = Desk()
+    repetition, fresh = desk.question(TOPIC), desk.ask(TOPIC)
+    assert not desk.submit_if_free(repetition)  # an instruction has come
+    assert desk.take(0) is fresh
+    assert not desk.submit_if_free(repetition)  # and runs
+    desk.done(fresh)
+    assert desk.submit_if_free(repetition)
+    assert desk.take(0) is repetition
+    assert desk.status(fresh) is None
+    desk.close(DONE)
+    assert not desk.submit_if_free(desk.question(TOPIC))
+
+
 def test_stop_all_and_close():
     desk = Desk()
     running = desk.ask(ACTION)

@@ -163,7 +163,7 @@ def processes(ros_domain):
             "--ros-args",
             *("-r", "__ns:=/arm", "-r", "__node:=wrist"),
             *arguments(width=160, height=120, rate=20.0, seed=3),
-            *arguments(motion_angle=20.0, motion_period=2.0),
+            *arguments(motion_angle=20.0, motion_period=2.0, motion_angel=1.0),
         ),
         "large": Child(
             SCRIPT, "--ros-args", "-r", "__ns:=/large", *arguments(rate=3.0, width=640, height=480)
@@ -332,6 +332,8 @@ def test_the_last_seed_has_no_next(viewer):
 def test_a_moving_camera_under_another_name(processes, graph):
     viewer = Viewer(graph, "/arm/wrist")
     processes["moving"].wait_for("scene 3", 40)
+    unknown = "there is no parameter 'motion_angel': it is ignored; did you mean motion_angle?"
+    assert unknown in processes["moving"].output
     eyes, pictures = [], set()
     frame = viewer.frame()
     while len(eyes) < 12:
