@@ -47,9 +47,11 @@ class Protocol:
         Raises:
             InstructionError: the instruction has no words.
         """
-        return apply_template(
+        question = apply_template(
             case.instruction, self.template or ("phrase" if case.is_phrase else "mask")
         )
+        # The published space; it matters where no <im_end> stands before it.
+        return f" {question}" if self.name == "forced" else question
 
     def values(self) -> dict[str, Any]:
         """What decides the answers, for a record."""

@@ -8,6 +8,7 @@ shapes of the weights (`SamConfig.from_shapes`) or from a file.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -185,6 +186,17 @@ class SamConfig:
         }
 
 
+# The steps that are always taken; 3 is bicubic.
+_CLIP_STEPS = {
+    "do_resize": True,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+}
+
+
 @dataclass(frozen=True)
 class ClipPreprocessing:
     """How an image becomes the vision tower's input (`preprocessor_config.json`)."""
@@ -214,6 +226,13 @@ class ClipPreprocessing:
         Args:
             image_size: side of the tower's input, which counts where a size is absent.
         """
+        for name, expected in _CLIP_STEPS.items():
+            got = values.get(name, expected)
+            if got is not None and not math.isclose(got, expected, rel_tol=1e-6):
+                raise CheckpointError(
+                    f"CLIP's {name}: expected {expected} in preprocessor_config.json, as for all "
+                    f"of OpenAI's towers, got {got}; other preprocessing is not offered"
+                )
         crop = values.get("crop_size", image_size)
         crop = crop["height"] if isinstance(crop, Mapping) else crop
         size = values.get("size", crop)
@@ -286,7 +305,7 @@ class LisaConfig:
             raise CheckpointError(
                 f"mm_use_im_start_end: expected true or false, got {self.use_im_start_end!r}"
             )
-        if not 1 <= self.num_clip_layers <= self.clip.num_hidden_layers:
+        if not 0 <= self.num_clip_layers <= self.clip.num_hidden_layers:
             raise CheckpointError(
                 f"mm_vision_select_layer {self.select_layer} names no layer of a vision tower with "
                 f"{self.clip.num_hidden_layers} layers"

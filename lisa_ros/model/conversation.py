@@ -79,7 +79,9 @@ def apply_template(instruction: str, template: str) -> str:
         raise InstructionError(
             f"expected an instruction in words, such as 'the cup on the left', got {got}"
         )
-    return INSTRUCTION_TEMPLATES[template].format(instruction.strip())
+    if template != "raw":
+        instruction = instruction.strip()
+    return INSTRUCTION_TEMPLATES[template].format(instruction)
 
 
 def asks_for_mask(question: str) -> bool:

@@ -118,7 +118,8 @@ class ImageEncoder(ImageEncoderViT):
             embed_dim=config.embed_dim,
             depth=config.depth,
             num_heads=config.num_heads,
-            mlp_ratio=config.mlp_dim / config.embed_dim,
+            # They floor its product with the width, which may come out a hair too small.
+            mlp_ratio=(config.mlp_dim + 0.5) / config.embed_dim,
             out_chans=config.prompt_embed_dim,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             use_rel_pos=True,

@@ -39,16 +39,20 @@ class LisaTokenizer:
     Args:
         model: path of `tokenizer.model`.
         added_tokens: `{"[SEG]": 32000, ...}`, the content of `added_tokens.json`.
+        add_bos: whether prompts begin with `<s>`.
 
     Attributes:
         seg_id, bos_id, eos_id, unk_id: ids, looked up by name.
     """
 
-    def __init__(self, model: Path | str, added_tokens: dict[str, int]) -> None:
+    def __init__(
+        self, model: Path | str, added_tokens: dict[str, int], *, add_bos: bool = True
+    ) -> None:
         try:
             self.sentencepiece = SentencePieceProcessor(model_file=str(model))
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"{model} is not a sentencepiece model: {error}") from None
+        self._add_bos = add_bos
         self.added_tokens = dict(added_tokens)
         if SEG not in self.added_tokens:
             raise CheckpointError(
@@ -60,6 +64,12 @@ class LisaTokenizer:
         self.bos_id: int = self.sentencepiece.bos_id()
         self.eos_id: int = self.sentencepiece.eos_id()
         self.unk_id: int = self.sentencepiece.unk_id()
+        if min(self.bos_id, self.eos_id, self.unk_id) < 0:
+            raise CheckpointError(
+                f"{model}: expected ids for the beginning, the end and the unknown, got "
+                f"{self.bos_id}, {self.eos_id} and {self.unk_id}; look for the LLaMA tokenizer of "
+                "this checkpoint"
+            )
         self._special = {
             self.sentencepiece.id_to_piece(i): i for i in (self.unk_id, self.bos_id, self.eos_id)
         }
@@ -76,7 +86,7 @@ class LisaTokenizer:
             raise CheckpointError(
                 f"{model} is missing; a LISA checkpoint needs the sentencepiece model of its LLaMA"
             )
-        return cls(model, read_added_tokens(folder))
+        return cls(model, read_added_tokens(folder), add_bos=_adds_bos(folder))
 
     @property
     def vocab_size(self) -> int:
@@ -103,7 +113,7 @@ class LisaTokenizer:
             CheckpointError: a control piece is not in this checkpoint's vocabulary.
         """
         merged = _merge_text(pieces)
-        ids = [self.bos_id] if add_bos else []
+        ids = [self.bos_id] if add_bos and self._add_bos else []
         for i, piece in enumerate(merged):
             if isinstance(piece, Control):
                 ids.append(self._control_id(piece.token))
@@ -194,6 +204,18 @@ def read_added_tokens(folder: Path) -> dict[str, int]:
             )
     # tokenizer_config.json may list sentencepiece's own specials; they are not *added* ones.
     return {k: v for k, v in added.items() if k not in (BOS, EOS, UNK)}
+
+
+def _adds_bos(folder: Path) -> bool:
+    """Whether a folder's tokenizer puts `<s>` before a prompt, as those of all LLaMAs do."""
+    config = folder / "tokenizer_config.json"
+    values = read_json(config) if config.is_file() else {}
+    if values.get("add_eos_token"):
+        raise CheckpointError(
+            f"{config}: expected add_eos_token false, as of all LISA checkpoints, got true: no "
+            "answer could follow a prompt that has ended"
+        )
+    return bool(values.get("add_bos_token", True))
 
 
 def _merge_text(pieces: Iterable[Piece]) -> list[Piece]:

@@ -301,6 +301,9 @@ def test_config_value_of_the_wrong_kind_names_the_file(folder, refused, values):
         {"size": "x", "crop_size": 336},
         {"size": 336.5, "crop_size": 336},
         {"image_mean": None},
+        {"resample": 2},
+        {"do_center_crop": False},
+        {"rescale_factor": 1 / 127.5},
     ],
 )
 def test_preprocessing_that_does_not_fit_the_tower(other_sizes, refused, tmp_path, values):
@@ -322,6 +325,11 @@ def test_damage_to_any_weight_that_tells_a_size_is_named(folder, refused, name, 
 
     change_weights(folder, damage)
     assert name in refused(folder)
+
+
+def test_a_tokenizer_that_ends_its_prompts(folder, refused):
+    (folder / "tokenizer_config.json").write_text('{"add_eos_token": true}')
+    assert "add_eos_token" in refused(folder)
 
 
 @pytest.mark.parametrize("ids", ['{"[SEG]": -1}', '{"[SEG]": 640.5}', '{"[SEG]": "640"}', "null"])

@@ -84,7 +84,7 @@ def test_image_without_start_and_end():
 @pytest.mark.parametrize(
     ("template", "question"),
     [
-        ("raw", "the {cup}"),
+        ("raw", "  the {cup}\n"),  # as typed, as in the published chat
         ("mask", "the {cup} Please output segmentation mask."),
         ("explain", "the {cup} Please output segmentation mask and explain why."),
         ("phrase", "What is the {cup} in this image? Please output segmentation mask."),

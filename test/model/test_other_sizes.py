@@ -3,12 +3,27 @@
 Held against an independent plain loop without a cache (`plain_lisa.py`).
 """
 
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from transformers import CLIPVisionModel
 
+from lisa_ros.model import load
+from lisa_ros.model.config import SamConfig
 from lisa_ros.model.generation import MaskEvent, TokenEvent, force_masks, generate
+from lisa_ros.model.sam import Sam
 
 LIMIT = 6
+
+
+@pytest.fixture
+def own_copy(other_sizes, tmp_path) -> tuple[Path, Path]:
+    lisa, clip = other_sizes
+    return Path(shutil.copytree(lisa, tmp_path / "lisa")), Path(clip)
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +113,32 @@ def test_masks_have_the_size_of_this_sam(other_model, features):
     assert low_res.shape == (2, 64, 64)
     assert predicted_iou.shape == (2,)
     assert object_score.isnan().all()  # the published models give none
+
+
+def test_sam_whose_mlp_is_no_round_multiple_of_its_width():
+    """segment-anything floors width * (mlp / width), which may be one too small: 28 and 61."""
+    for width, mlp in ((28, 61), (152, 405), (304, 810)):
+        config = SamConfig(image_size=64, embed_dim=width, num_heads=4, mlp_dim=mlp, depth=1)
+        block = Sam(replace(config, global_attn_indexes=(0,))).image_encoder.blocks[0]
+        assert block.mlp.lin1.out_features == mlp
+
+
+@pytest.mark.parametrize("layer", [0, 1, -5, -1])
+def test_any_layer_of_clip(own_copy, layer):
+    lisa, clip = own_copy
+    config = json.loads((lisa / "config.json").read_text())
+    (lisa / "config.json").write_text(json.dumps({**config, "mm_vision_select_layer": layer}))
+    model = load(lisa, vision_tower=clip, device="cpu")
+    pixels = torch.randn(1, 3, 336, 336)
+    theirs = CLIPVisionModel.from_pretrained(clip)
+    with torch.no_grad():
+        want = theirs(pixels, output_hidden_states=True).hidden_states[layer][:, 1:]
+        assert torch.equal(model.vision_tower(pixels), want)
+
+
+def test_a_tokenizer_without_a_beginning(own_copy):
+    lisa, clip = own_copy
+    plain = load(lisa, vision_tower=clip, device="cpu").tokenizer.encode(["the cup"])
+    (lisa / "tokenizer_config.json").write_text('{"add_bos_token": false}')
+    without = load(lisa, vision_tower=clip, device="cpu").tokenizer.encode(["the cup"])
+    assert plain == [1, *without]
