@@ -98,7 +98,7 @@ class Recipe:
     encoder_rate: float = 0.0
     first_word: float = 4.0
     first_word_found: float = 80.0
-    false_refusals: float = 0.04
+    false_refusals: float = 0.05
     seed: int = 0
     start: str | None = None
 
