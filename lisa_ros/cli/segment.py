@@ -114,7 +114,10 @@ def answer_values(answer: Answer, mask_files: list[str]) -> dict[str, Any]:
             "mask": mask_files[i] if mask_files else None,
             "box_xyxy": item.box_xyxy,
             "area": item.area,
-            "scores": {name: round(score, 6) for name, score in vars(item.scores).items()},
+            "scores": {
+                name: None if score is None else round(score, 6)
+                for name, score in vars(item.scores).items()
+            },
         }
         for i, item in enumerate(answer.objects)
     ]
