@@ -46,7 +46,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                "scenes", default_value="50066,50204", description="seeds of the two scenes"
+                "scenes", default_value="50033,50204", description="seeds of the two scenes"
             ),
             DeclareLaunchArgument(
                 "output", default_value="demo", description="folder for pictures and clouds"
