@@ -67,7 +67,12 @@ def runs(config, tmp_path_factory) -> dict[str, Path]:
     script = Path(__file__).with_name("two_processes.py")
     done = subprocess.run(
         [sys.executable, *command.split(), script, root / "ddp.yaml", root / "fsdp.yaml"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
         capture_output=True,
         text=True,
         timeout=250,
