@@ -3,11 +3,11 @@
     source .venv/bin/activate
     OMP_NUM_THREADS=1 python benchmarks/refusals.py --json refusals.json
 
-A model that rates its masks believes in those rated at least `min_object_score`
-(`LisaConfig`).  Free answers about scenes that neither training nor the card has seen, with
-training's words or meshes or with held-out ones: for each share of the questions for what is there
-that may be left without a mask, the rating that this takes, the share of the questions for what is
-not there that it refuses, and the gIoU that is left.
+A model with object scores shows what scores at least `min_object_score` (`LisaConfig`).  Free
+answers about scenes that neither training nor the card has seen, with training's words or meshes or
+with held-out ones: for each share of the questions for what is there that may be left without a
+mask, the score that this takes, the share of the questions for what is not there that it refuses,
+and the gIoU that is left.
 
     auc         probability that a question for what is there is rated above one for what is not
     in words    refused by the model's words alone, which no rating can undo
@@ -106,7 +106,7 @@ def trade_off(questions: list[Rated]) -> dict[str, Any]:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="a model that rates its masks (default: the package's)")
+    parser.add_argument("--model", help="a model with object scores (default: the package's)")
     parser.add_argument("--scenes", type=int, default=100, metavar="N", help="of each set")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()

@@ -142,8 +142,7 @@ class Answerer:
 
     def rgb(self, frame: Frame) -> np.ndarray | None:
         """A frame's image, uint8 (H, W, 3), if it is the one that was decoded last."""
-        encoded = self._encoded
-        return encoded.rgb if encoded is not None and encoded.is_of(frame) else None
+        return self._encoded.rgb if self._encoded and self._encoded.is_of(frame) else None
 
     def forget_image(self) -> None:
         """Let go of the image's features, which are not to be trusted after an error."""
@@ -152,7 +151,7 @@ class Answerer:
 
     def encode(self, frame: Frame, seconds: dict[str, float]) -> Outcome | None:
         """Make the frame the segmenter's image, unless it is already; gives why it cannot be."""
-        if self._encoded is not None and self._encoded.is_of(frame):
+        if self.rgb(frame) is not None:
             return None
         ahead, self._ahead = self._ahead, None
         self._encoded = None
@@ -168,7 +167,7 @@ class Answerer:
     def encode_ahead(self) -> Frame | None:
         """Begin to encode the newest frame, where the host is free meanwhile; gives it, if any."""
         frame = self._frames.newest() if self.segmenter.encodes_in_background else None
-        if frame is None or (self._encoded is not None and self._encoded.is_of(frame)):
+        if frame is None or self.rgb(frame) is not None:
             return None
         try:
             self._ahead = self._read(frame)
