@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from robot import Camera, Robot
     from worker_bench import Bench, FakeLifter
 
+NODE = Path(__file__).with_name("node_process.py")
 # Beyond these Linux gives the ports of a domain to anybody.
 _DOMAINS = range(1, 102)
 
@@ -36,6 +38,13 @@ def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def status(answer) -> str:
+    """The name of an answer's status."""
+    from robot import status_name
+
+    return status_name(answer)
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +127,14 @@ def ros_graph(ros_domain: int) -> Iterator[RosGraph]:
     graph.close()
 
 
+@pytest.fixture(scope="module")
+def graph(ros_domain: int) -> Iterator[RosGraph]:
+    """One for all tests of a module."""
+    graph = RosGraph()
+    yield graph
+    graph.close()
+
+
 class Child:
     """A Python program in a process of its own, with the same interpreter and environment."""
 
@@ -180,6 +197,64 @@ def start_child(request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]
     yield start
     for child in children:
         child.stop(timeout=2)
+
+
+@pytest.fixture(scope="module")
+def process(ros_domain: int) -> Iterator[Child]:
+    """The perception node with the golden model, in a process of its own."""
+    from robot import GOLDEN_MODEL, parameter_arguments
+
+    child = Child(NODE, "--ros-args", *parameter_arguments(**GOLDEN_MODEL))
+    yield child
+    assert child.stop(timeout=10) == 0, child.output
+    assert "Traceback" not in child.output
+    assert "terminate called" not in child.output
+
+
+@pytest.fixture(scope="module")
+def camera(graph: RosGraph, first_golden) -> Camera:
+    """It shows picture 0."""
+    from robot import Camera
+
+    camera = Camera(graph)
+    camera.show(first_golden.image(0))
+    return camera
+
+
+@pytest.fixture(scope="module")
+def started(graph: RosGraph, camera: Camera, process: Child) -> Robot:
+    """The robot once the node answers, and all its results arrive here."""
+    from robot import RESULTS, Robot
+
+    robot = Robot(graph)
+    process.wait_for("is ready after", 120)
+    robot.wait_until_seen()
+
+    def all_arrive() -> bool:
+        robot.ask("Can you segment the red cup in this image?")
+        return wait_until(lambda: all(robot.received[topic] for topic in RESULTS), 1)
+
+    assert wait_until(all_arrive, 30)
+    return robot
+
+
+@pytest.fixture
+def robot(started: Robot, camera: Camera, first_golden) -> Robot:
+    """The robot, with picture 0 before its camera and nothing received yet."""
+    camera.show(first_golden.image(0))
+    time.sleep(0.15)  # what is still on its way
+    for messages in started.received.values():
+        messages.clear()
+    return started
+
+
+@pytest.fixture
+def picture_of(first_golden) -> Callable[[int], object]:
+    """Golden pictures as messages of their own."""
+    from builtin_interfaces.msg import Time
+    from robot import to_message
+
+    return lambda index: to_message(first_golden.image(index), stamp=Time(sec=1000 + index))
 
 
 @pytest.fixture

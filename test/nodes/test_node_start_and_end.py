@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import Child, RosGraph, wait_until
+from conftest import Child, status, wait_until
 
 pytestmark = pytest.mark.ros
 
@@ -19,19 +19,6 @@ CONFIG = Path(__file__).parents[2] / "config" / "perception.yaml"
 def assert_quiet(child: Child) -> None:
     assert "Traceback" not in child.output, child.output
     assert "terminate called" not in child.output
-
-
-@pytest.fixture(scope="module")
-def graph(ros_domain):
-    graph = RosGraph()
-    yield graph
-    graph.close()
-
-
-def status(answer) -> str:
-    from robot import status_name
-
-    return status_name(answer)
 
 
 # --- starts that fail ---

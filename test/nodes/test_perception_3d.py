@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Child, RosGraph, wait_until
+from conftest import Child, status, wait_until
 
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy", reason="ROS 2 is not installed in this environment")
@@ -20,13 +20,6 @@ CIRCLE = "Where is the largest circle? Please output segmentation mask."  # none
 FX, FY, CX, CY = 300.0, 305.0, 158.25, 121.5
 SHAPE = (240, 320)
 CLOUDS = ("object_cloud", "scene_cloud")
-
-
-@pytest.fixture(scope="module")
-def graph(ros_domain):
-    graph = RosGraph()
-    yield graph
-    graph.close()
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +68,6 @@ def ask(robot, picture):
         return robot.ask(instruction, image, **fields)
 
     return ask
-
-
-def status(answer) -> str:
-    from robot import status_name
-
-    return status_name(answer)
 
 
 def slope(metres: float = 1.0) -> np.ndarray:

@@ -142,13 +142,6 @@ def arguments(**parameters: object) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def graph(ros_domain):
-    graph = RosGraph()
-    yield graph
-    graph.close()
-
-
-@pytest.fixture(scope="module")
 def processes(ros_domain):
     """Cameras; each start takes seconds, so they start together."""
     children = {
