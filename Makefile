@@ -5,7 +5,9 @@ SHELL := bash
 .PHONY: help setup test lint format demo lock clean test-jazzy gpu-check tiny-model
 
 # Recipes run as a user would: in the virtual environment, with the built package sourced. colcon's files read unset variables.
-IN = set +u; source .venv/bin/activate; source install/setup.bash; set -u;
+# A ROS 2 that is sourced in the caller's shell must not come in: its rclpy would load this one's messages.
+IN = unset ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION RMW_IMPLEMENTATION AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH \
+	LD_LIBRARY_PATH PYTHONPATH PYTHONHOME; set +u; source .venv/bin/activate; source install/setup.bash; set -u;
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile

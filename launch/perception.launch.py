@@ -2,7 +2,8 @@
 
 ros2 launch lisa_ros perception.launch.py model:=xinlai/LISA-7B-v1 image_topic:=/camera/image_raw
 
-docs/cameras.md lists the arguments for common cameras.
+docs/cameras.md lists the arguments for common cameras.  To include it in another launch file, put it into
+`GroupAction(scoped=True, forwarding=False)`: else that file's own `model` or `mode` would be taken for these.
 """
 
 from pathlib import Path
@@ -93,10 +94,16 @@ def generate_launch_description() -> LaunchDescription:
         ),
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
         DeclareLaunchArgument(
+            "python",
+            default_value="",
+            description="interpreter of the node, such as that of a virtual environment which is "
+            "not active (default: python3 of the environment)",
+        ),
+        DeclareLaunchArgument(
             "use_sim_time",
             default_value="",
             description="time comes from /clock: a simulator or a bag (default: as in params_file)",
-            choices=["", "true", "false"],
+            choices=["", "true", "false", "True", "False"],
         ),
         DeclareLaunchArgument(
             "log_level",
@@ -108,7 +115,7 @@ def generate_launch_description() -> LaunchDescription:
             "rviz",
             default_value="false",
             description="show image, overlay, clouds and boxes in RViz (package rviz2)",
-            choices=["true", "false"],
+            choices=["true", "false", "True", "False"],
         ),
         DeclareLaunchArgument(
             "dds_profile",
@@ -145,7 +152,9 @@ def start(context: LaunchContext) -> list[Action]:
     parameters = {
         name: ParameterValue(value(name), value_type=str) for name, *_ in PARAMETERS if value(name)
     }
-    clock = {"use_sim_time": value("use_sim_time") == "true"} if value("use_sim_time") else {}
+    clock = (
+        {"use_sim_time": value("use_sim_time").lower() == "true"} if value("use_sim_time") else {}
+    )
     parameters.update(clock)
     if value("depth_topic") in absent:
         parameters["use_depth"] = False
@@ -153,6 +162,7 @@ def start(context: LaunchContext) -> list[Action]:
         Node(
             package="lisa_ros",
             executable="perception_node",
+            prefix=value("python") or None,
             name="lisa",
             namespace=value("namespace"),
             output="screen",
@@ -163,10 +173,12 @@ def start(context: LaunchContext) -> list[Action]:
             additional_env=profile_environment(value("dds_profile")),
         )
     ]
-    if value("rviz") == "true" and not is_installed("rviz2"):
+    wants_rviz = value("rviz").lower() == "true"
+    if wants_rviz and not is_installed("rviz2"):
         why = "rviz2 is not installed (sudo apt install ros-$ROS_DISTRO-rviz2): going on without"
         nodes.append(LogInfo(msg=why))
-    elif value("rviz") == "true":
+    elif wants_rviz:
+        is_raw = value("image_transport") != "compressed"  # else pictures would come twice
         frame = value("target_frame")
         nodes.append(
             Node(
@@ -180,7 +192,7 @@ def start(context: LaunchContext) -> list[Action]:
                     *(["-f", frame] if frame else []),
                 ],
                 parameters=[clock] if clock else [],
-                remappings=[("image", value("image_topic"))],
+                remappings=[("image", value("image_topic"))] if is_raw else [],
             )
         )
     return nodes

@@ -23,6 +23,9 @@ say() { printf '\033[1m==>\033[0m %s\n' "$*" | if [ -t 1 ]; then cat; else sed '
 fail() { printf 'make setup: ' >&2; printf '%s\n' "$@" >&2; exit 1; }
 fingerprint() { cat -- "$@" | sha256sum | cut -d' ' -f1; }
 
+[ "$(uname -m)" = x86_64 ] || fail "expected an x86-64 machine, got $(uname -m): ROS 2 has wheels for no other." \
+  "docs/install-robot.md builds the package with ROS 2 from apt."
+
 # --- 1. System packages: look for what they give, not for their names, so that a Python or CMake of one's own is welcome ---
 # The interpreter: the one asked for, that of an existing .venv/, or python3.
 python=${PYTHON:-$(.venv/bin/python -c 'import sys; print(sys._base_executable)' 2>/dev/null || echo python3)}

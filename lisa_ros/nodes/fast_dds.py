@@ -24,8 +24,8 @@ def profile_environment(choice: str = "auto") -> dict[str, str]:
     """The variables of a process that publishes pictures, to be set before it starts ROS.
 
     Args:
-        choice: `auto` for this package's profile, but none where the user has set one, Fast DDS is
-            not in use or this package is not installed; `none`; or the name of an XML file.
+        choice: `auto` for this package's profile, but none where the user has set one or
+            ROS_LOCALHOST_ONLY, Fast DDS is not in use or this package is not installed; `none`; or the name of an XML file.
 
     Raises:
         ValueError: there is no such file.
@@ -35,6 +35,8 @@ def profile_environment(choice: str = "auto") -> dict[str, str]:
     if choice == "auto":
         named = (*PROFILE_VARIABLES, _TRANSPORTS_VARIABLE)
         is_set = any(os.environ.get(name) for name in named)
+        # Humble adds its loopback to a profile's transports, which would go on to all networks.
+        is_set |= os.environ.get("ROS_LOCALHOST_ONLY") == "1"
         if is_set or any(map(os.path.exists, _PROFILE_FILES)) or not uses_fast_dds():
             return {}
         try:

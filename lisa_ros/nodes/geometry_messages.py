@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-from lisa_ros.perception.objects import ObjectGeometry, OrientedBox, SceneCloud
+if TYPE_CHECKING:  # the simulated camera needs neither Open3D nor torch
+    from lisa_ros.perception.objects import ObjectGeometry, OrientedBox, SceneCloud
 
 # PCL's PointXYZRGBL: the colour is 0x00RRGGBB in the bits of a float.
 _POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("rgb", "u4"), ("label", "u4")])

@@ -155,9 +155,10 @@ class Outputs:
             self._object_cloud.publish(cloud)
         if self._markers is not None and self._markers.get_subscription_count():
             self._markers.publish(marker_array(objects, message.instruction, header))
-        scene = None if lifted is None else lifted.scene
-        if scene is not None and self._scene_cloud.get_subscription_count():
-            self._scene_cloud.publish(scene_message(scene(), header))
+        if self._scene_cloud.get_subscription_count():
+            scene = None if lifted is None else lifted.scene
+            empty = object_cloud((), header)
+            self._scene_cloud.publish(empty if scene is None else scene_message(scene(), header))
 
     def _publish_explanation(self, message: AnswerMessage, outcome: Outcome) -> None:
         if outcome.answer is not None and outcome.answer.explanation:

@@ -254,10 +254,10 @@ class NodeParameters(ParameterTable):
         )
 
     def refusal_of_all(self, parameters: Sequence[Parameter]) -> str:
-        """Why min_depth and max_depth do not fit together; empty if they do."""
+        """Why the limits of geometry cannot be, or do not fit together; empty if they can."""
         new = {parameter.name: parameter.value for parameter in parameters}
         limits = {}
-        for name in ("min_depth", "max_depth"):
+        for name in ("voxel_size", "min_depth", "max_depth"):
             full = f"geometry.{name}"
             if full not in new and not self._node.has_parameter(full):
                 return ""  # they are being declared, one by one

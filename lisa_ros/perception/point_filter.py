@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import open3d as o3d
+
+from lisa_ros.perception.depth import GeometryError
+
+try:
+    import open3d as o3d
+except (ImportError, OSError) as error:  # OSError: a library of the system is missing
+    o3d = None  # type: ignore[assignment]
+    _WHY_MISSING = str(error)
 
 _TABLE_SIZE = 16  # cells a point
 _MAX_CELLS = 4000
@@ -55,7 +62,15 @@ def without_stray(points: np.ndarray, cell: float) -> np.ndarray:
     Open3D's statistical filter (Rusu et al. 2008, Towards 3D point cloud based object maps) on the
     means of cells of at least `cell` metres, wider where it would take more than 4000: that
     bounds its cost, and dense surfaces count for no more than thinly sampled ones.
+
+    Raises:
+        GeometryError: Open3D cannot be loaded.
     """
+    if o3d is None:
+        raise GeometryError(
+            f"expected Open3D, which the point filter needs, got: {_WHY_MISSING}; pip install "
+            "open3d-cpu (open3d on aarch64), or set geometry.point_filter to false"
+        )
     cells = gather(points, cell)
     if len(cells.counts) > _MAX_CELLS:
         cells = gather(points, cell * (len(cells.counts) / _MAX_CELLS) ** 0.5)

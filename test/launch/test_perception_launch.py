@@ -124,6 +124,7 @@ class Started:
     executable: str
     command: list[str]
     environment: dict[str, str]
+    prefix: str  # what the command is given to
 
 
 @pytest.fixture
@@ -144,7 +145,10 @@ def start(launch_file, monkeypatch):
 
         environment = {text(name): text(value) for name, value in node.additional_env or ()}
         command = [text(part) for part in node.cmd]
-        started.append(Started(node.node_package, node.node_executable, command, environment))
+        prefix = text(node.process_description.prefix)
+        started.append(
+            Started(node.node_package, node.node_executable, command, environment, prefix)
+        )
 
     def start(**arguments: str) -> list[Started]:
         context = LaunchContext()
@@ -234,6 +238,24 @@ def test_the_file_says_which_clock_unless_the_argument_does(start, tmp_path, giv
     file.write_text("/**: {ros__parameters: {use_sim_time: true}}")
     [node] = start(params_file=str(file), **given)
     assert parameters_of(node)["use_sim_time"] is is_simulated
+
+
+def test_true_may_be_written_as_python_does(start):
+    node, rviz = start(use_sim_time="True", rviz="True", image_topic="/cam/image")
+    assert parameters_of(node)["use_sim_time"] is True
+    assert "image:=/cam/image" in rviz.command
+
+
+def test_rviz_does_not_fetch_raw_pictures_where_they_come_compressed(start):
+    _, rviz = start(image_transport="compressed", rviz="true")
+    assert not [part for part in rviz.command if part.startswith("image:=")]
+
+
+def test_another_interpreter(start):
+    [node] = start(python="/ws/venv/bin/python")
+    assert node.prefix == "/ws/venv/bin/python"
+    [node] = start()
+    assert node.prefix == ""
 
 
 @pytest.mark.parametrize("absent", ["none", ""])

@@ -47,6 +47,14 @@ def test_what_the_user_has_set_stays(monkeypatch, name):
     assert profile_environment() == {}
 
 
+def test_whoever_keeps_to_this_machine_does(monkeypatch):
+    """Humble adds its loopback to a profile's transports, and these would go on to all networks."""
+    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
+    assert profile_environment() == {}
+    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "0")
+    assert profile_environment()
+
+
 def test_a_file_that_fast_dds_finds_by_itself_stays(tmp_path):
     (tmp_path / "DEFAULT_FASTDDS_PROFILES.xml").touch()
     assert profile_environment() == {}

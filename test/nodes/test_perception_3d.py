@@ -265,6 +265,8 @@ def test_without_3d_the_masks_still_come(robot, ask, case):
     assert len(robot.messages("mask", answer.header.stamp)) == 1
     _, points, *_ = read(robot, "object_cloud", answer.header.stamp)
     assert len(points) == 0
+    _, points, *_ = read(robot, "scene_cloud", answer.header.stamp)
+    assert (len(points) == 0) == (words != "between 0.1 and 10 m")  # no old scene stays
 
     answer = ask(depth, **fields)
     assert status(answer) == "FOUND"
@@ -324,6 +326,7 @@ def test_parameters_that_do_not_fit(robot):
     reason = robot.try_to_set("geometry.min_depth", 20.0)
     assert "min_depth 20.0, max_depth 10.0" in reason
     assert robot.try_to_set("geometry.min_points", 0)
+    assert "its unit is the metre" in robot.try_to_set("geometry.voxel_size", 0.00005)
 
 
 def test_a_target_frame_without_tf2_is_refused(robot):

@@ -393,6 +393,16 @@ def test_transforms_lead_from_the_world_to_the_optical_frame():
     assert world_from_link[2, 0] < 0 < world_from_link[2, 2]
 
 
+def test_it_needs_neither_open3d_nor_torch(start_child):
+    code = """
+import sys
+sys.modules |= {"open3d": None, "torch": None}  # whoever imports them fails
+import lisa_ros.nodes.sim_camera, lisa_ros.sim.sensor
+print("imported")
+"""
+    start_child(code).wait_for("imported")
+
+
 def test_config_and_page_name_all_parameters():
     from lisa_ros.nodes.sim_camera_parameters import SIM_CAMERA_PARAMETERS
 

@@ -441,6 +441,15 @@ def test_specks_are_dropped_by_the_depth_filter():
     assert len(got.points) > 0.95 * mask.sum()
 
 
+def test_without_open3d_the_point_filter_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(point_filter, "o3d", None)
+    monkeypatch.setattr(point_filter, "_WHY_MISSING", "No module named 'open3d'", raising=False)
+    depth, mask = on_wall(SHAPES["plane"])
+    with pytest.raises(GeometryError, match="pip install open3d-cpu.*point_filter to false"):
+        geometry(depth, mask, DEFAULT)
+    assert geometry(depth, mask, replace(DEFAULT, point_filter=False)).is_valid
+
+
 def test_stray_points_are_dropped_by_the_point_filter():
     depth, mask = on_wall(SHAPES["box"])
     rng = np.random.default_rng(0)
