@@ -25,7 +25,8 @@ def profile_environment(choice: str = "auto") -> dict[str, str]:
 
     Args:
         choice: `auto` for this package's profile, but none where the user has set one or
-            ROS_LOCALHOST_ONLY, Fast DDS is not in use or this package is not installed; `none`; or the name of an XML file.
+            ROS_LOCALHOST_ONLY, Fast DDS is not in use or this package is not installed; `none`; or
+            the name of an XML file.
 
     Raises:
         ValueError: there is no such file.
