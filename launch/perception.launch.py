@@ -3,8 +3,8 @@
 ros2 launch lisa_ros perception.launch.py model:=xinlai/LISA-7B-v1 image_topic:=/camera/image_raw
 
 docs/cameras.md lists the arguments for common cameras.  To include it in another launch file, put
-it into `GroupAction(scoped=True, forwarding=False)`: else that file's own `model` or `mode` would be
-taken for these.
+it into `GroupAction(scoped=True, forwarding=False)`: else that file's own `model` or `mode` would
+be taken for these.
 """
 
 from pathlib import Path
