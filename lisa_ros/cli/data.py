@@ -105,7 +105,7 @@ def run_check(options: argparse.Namespace) -> int:
     from lisa_ros.data.check import check_data_set, find_data_sets
     from lisa_ros.data.contact_sheet import draw_sheet
 
-    _check_sheet(options.sheet)  # before hours of reading
+    _check_sheet(options.sheet, options.folder)  # before hours of reading
     found, absent = find_data_sets(options.folder)
     reports = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -130,7 +130,8 @@ def run_check(options: argparse.Namespace) -> int:
     return 1 if any(report.problems for report in reports) else 0
 
 
-def _check_sheet(path: Path) -> None:
+def _check_sheet(path: Path, folder: Path) -> None:
+    """The sheet can be written, and not beside pictures that are checked, as one more of them."""
     from lisa_ros.data.reason_seg import PICTURE_SUFFIXES
     from lisa_ros.data.samples import DataError
 
@@ -140,6 +141,17 @@ def _check_sheet(path: Path) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise DataError(f"--sheet: expected a folder that is there, got {path}; make it first")
+    folder, path = folder.resolve(), path.resolve()
+    if path.is_relative_to(folder) and any(
+        # The sheet of an earlier check has no annotation, a sample has.
+        other.suffix.lower() in PICTURE_SUFFIXES
+        and (other != path or other.with_suffix(".json").is_file())
+        for other in path.parent.iterdir()
+    ):
+        raise DataError(
+            f"--sheet: expected a place that is not among pictures of {folder}, got {path}, which "
+            f"the next check would take for one; name another, such as {folder.parent / path.name}"
+        )
 
 
 def _table(reports: list[Report], *, quick: bool) -> Table:
@@ -178,7 +190,7 @@ def _print_problems(report: Report) -> None:
 def run_record(options: argparse.Namespace) -> int:
     """Lay out every question; record those whose mask a person accepted or drew."""
     from lisa_ros.data.bag import read_questions
-    from lisa_ros.data.record import read_drawn, write_review
+    from lisa_ros.data.record import find_stem, read_drawn, write_review
 
     drawn = {} if options.drawn is None else read_drawn(options.drawn)
     accepted = options.accept or set()
@@ -200,11 +212,11 @@ def run_record(options: argparse.Namespace) -> int:
         with named_if_full(review):
             files = write_review(review, question)
         print(f"   {files.overlay or files.picture}")
-        stem = f"{name}_{number:04d}"
-        if (options.folder / f"{stem}.json").exists():
+        stem, is_there = find_stem(options.folder, f"{name}_{number:04d}", question)
+        if is_there:
             print(f"   {stem}.json is there already and stays; remove it to record it anew")
             continue
-        if choose and question.status == "FOUND":
+        if choose and question.mask is not None:
             answer = _ask("   is the mask right? [y]es, [n]o, [q]uit asking: ")
             choose = answer != "q"
             wanted = answer == "y"

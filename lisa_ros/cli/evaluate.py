@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lisa_ros.cli.full_disk import named_if_full
-from lisa_ros.cli.model_options import add_model_options
+from lisa_ros.cli.model_options import add_model_options, positive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,21 +81,21 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--max-new-tokens",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=512,
         help="longest answer in tokens, with --protocol generate (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=8,
         help="questions that are asked at once, about a picture or several (default: %(default)s)",
     )
     parser.add_argument(
         "--render",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="render N simulated scenes into --data (default: OUT/scenes) first",
     )
     parser.add_argument(
@@ -166,19 +166,29 @@ def _share(options: argparse.Namespace) -> tuple[Shard, str | None]:
     from lisa_ros.evaluation.records import Shard
     from lisa_ros.model.precision import resolve_device
 
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # of torchrun and accelerate
-    if options.shard is None and processes > 1:
-        device = options.device
-        if device is None and resolve_device(None).type == "cuda":
-            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        return Shard(int(os.environ["RANK"]), processes), device
-    if options.shard is None:
+    if options.shard is not None:
+        try:
+            index, count = map(int, options.shard.split("/"))
+        except ValueError:
+            raise EvaluationError(
+                f"--shard: expected I/N such as 0/4, got {options.shard}"
+            ) from None
+        return Shard(index, count), options.device
+    try:  # what torchrun and accelerate set
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        index = int(os.environ["RANK"]) if processes > 1 else 0
+    except (KeyError, ValueError):
+        size, rank = (os.environ.get(name, "nothing") for name in ("WORLD_SIZE", "RANK"))
+        raise EvaluationError(
+            "expected whole numbers in WORLD_SIZE (of processes) and RANK (this one), got "
+            f"{size} and {rank}; set both as torchrun does, unset both, or name a --shard"
+        ) from None
+    if processes <= 1:
         return Shard(), options.device
-    try:
-        index, count = map(int, options.shard.split("/"))
-    except ValueError:
-        raise EvaluationError(f"--shard: expected I/N such as 0/4, got {options.shard}") from None
-    return Shard(index, count), options.device
+    device = options.device
+    if device is None and resolve_device(None).type == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return Shard(index, processes), device
 
 
 def _open(options: argparse.Namespace, shard: Shard) -> CaseSource:
@@ -279,10 +289,3 @@ def _print_scores(scores: Scores, bad: int) -> None:
     Console().print(table)
     if bad:
         print(f"{bad} bad samples were left out; the report names them")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
-    return value

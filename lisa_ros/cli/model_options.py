@@ -1,4 +1,4 @@
-"""The options that say which model to open and how, shared by all commands that do."""
+"""What commands share: the options that say which model to open and how, and their numbers."""
 
 from __future__ import annotations
 
@@ -38,3 +38,18 @@ def add_part_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="conversation template: llava_v1 or llava_llama_2 (default: the checkpoint's)",
     )
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, for `type`.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return value

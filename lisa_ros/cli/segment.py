@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lisa_ros.cli.full_disk import named_if_full
-from lisa_ros.cli.model_options import add_model_options
+from lisa_ros.cli.model_options import add_model_options, positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,8 @@ _EXAMPLE = """\
 example:
   lisa segment kitchen.jpg "change the TV channel" --model xinlai/LISA-7B-v1 --save out
 """
+
+_MASK = re.compile(r"mask_[0-9]+\.png")  # name of a mask's file
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,7 +51,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--max-new-tokens",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=512,
         help="longest answer in tokens (default: %(default)s)",
     )
@@ -70,8 +73,10 @@ def run(options: argparse.Namespace) -> int:
     from lisa_ros.perception import Finished, Segmenter, Words
 
     image = read_image(options.image)
-    if options.save is not None:
-        options.save.mkdir(parents=True, exist_ok=True)  # before the model is loaded for nothing
+    if options.save is not None:  # before the model is loaded for nothing
+        _check_drawing()
+        options.save.mkdir(parents=True, exist_ok=True)
+        _check_folder(options.save, options.image)
     segmenter = Segmenter.from_pretrained(
         options.model,
         precision=options.precision,
@@ -140,7 +145,8 @@ def answer_values(answer: Answer, mask_files: list[str]) -> dict[str, Any]:
 def save_answer(folder: Path, image: np.ndarray, answer: Answer) -> list[str]:
     """Write `overlay.png`, `mask_0.png` ... (0 or 255, size of the image) and `answer.json`.
 
-    Masks of an earlier answer in the same folder are removed, so that none is taken for this one's.
+    Masks of an earlier answer in the same folder, those that its `answer.json` lists, are removed,
+    so that none is taken for this one's.
 
     Returns:
         File names of the masks.
@@ -149,15 +155,52 @@ def save_answer(folder: Path, image: np.ndarray, answer: Answer) -> list[str]:
 
     from lisa_ros.perception.overlay import draw_overlay
 
-    for old in folder.glob("mask_*.png"):
+    for old in _earlier_masks(folder):
         old.unlink()
     names = [f"mask_{i}.png" for i in range(len(answer.objects))]
     for name, item in zip(names, answer.objects, strict=True):
         Image.fromarray(item.mask).convert("L").save(folder / name)
     Image.fromarray(draw_overlay(image, answer)).save(folder / "overlay.png")
     values = _to_json(answer_values(answer, names))
-    (folder / "answer.json").write_text(values + "\n", encoding="utf-8")
+    # The name of the model's folder may be no UTF-8.
+    (folder / "answer.json").write_text(values + "\n", encoding="utf-8", errors="backslashreplace")
     return names
+
+
+def _earlier_masks(folder: Path) -> list[Path]:
+    """The masks that the answer in a folder lists; none if it is not one of ours."""
+    try:
+        answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+        names = [item["mask"] for item in answer["objects"]]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return []
+    masks = {folder / name for name in names if isinstance(name, str) and _MASK.fullmatch(name)}
+    return [path for path in masks if path.is_file()]
+
+
+def _check_drawing() -> None:
+    from lisa_ros.model.errors import UsageError
+
+    try:
+        import cv2  # noqa: F401  # draws the overlay
+    except ImportError as error:
+        raise UsageError(
+            f"--save draws an overlay with OpenCV, got {error}; pip install "
+            "opencv-python-headless, or leave out --save"
+        ) from error
+
+
+def _check_folder(folder: Path, image: Path) -> None:
+    """No file that may be written is the picture itself, by this name or another one."""
+    from lisa_ros.model.errors import UsageError
+
+    for path in folder.iterdir():
+        is_ours = path.name in ("overlay.png", "answer.json") or _MASK.fullmatch(path.name)
+        if is_ours and path.exists() and path.samefile(image):
+            raise UsageError(
+                f"--save: expected a folder without the picture itself, got {folder}, where the "
+                f"answer's {path.name} would be written over it; name another folder"
+            )
 
 
 def _to_json(values: dict[str, Any]) -> str:
@@ -176,10 +219,3 @@ def _print_summary(answer: Answer, folder: Path | None) -> None:
     print(f"  {answer.timings_ms['total']:.0f} ms, {answer.model_id}, {answer.precision}")
     if folder is not None:
         print(f"  saved in {folder}/")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
-    return value

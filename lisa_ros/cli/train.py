@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     from lisa_ros.training.finetune import train
 
     with named_if_full(Path(config.run)):
-        train(config, strict=options.strict)
+        train(config, source_file=options.config, strict=options.strict)
     if distributed.is_initialized():
         # Its threads must end before the process does, or that can end in an abort.
         distributed.destroy_process_group()

@@ -29,6 +29,8 @@ _COLOUR = {  # encoding: channels and which of them are red, green and blue
     "mono8": (1, [0, 0, 0]),
 }
 
+Stamp = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class RecordedQuestion:
@@ -42,6 +44,8 @@ class RecordedQuestion:
         image: RGB uint8 (H, W, 3) that was answered; None if there is a problem.
         mask: uint8 (H, W) of 0 and 1, all objects together; None if there is none.
         problem: why the question cannot be used; empty if it can.
+        bag: absolute path of the bag; empty if it comes from none.
+        stamp: of the picture, seconds and nanoseconds.
     """
 
     number: int
@@ -51,13 +55,12 @@ class RecordedQuestion:
     image: np.ndarray | None
     mask: np.ndarray | None
     problem: str = ""
+    bag: str = ""
+    stamp: Stamp = (0, 0)
 
 
 class _ImageError(ValueError):
     """One image message cannot be used."""
-
-
-Stamp = tuple[int, int]
 
 
 def read_questions(bag: str | Path, image_topic: str | None = None) -> Iterator[RecordedQuestion]:
@@ -74,6 +77,7 @@ def read_questions(bag: str | Path, image_topic: str | None = None) -> Iterator[
     Raises:
         DataError: the bag cannot be read, has no answers, or the image topic is not clear.
     """
+    path = str(Path(bag).resolve())
     with _open(Path(bag)) as reader:
         answers = [c for c in reader.connections if c.msgtype == ANSWER_TYPE]
         if not answers:
@@ -92,10 +96,10 @@ def read_questions(bag: str | Path, image_topic: str | None = None) -> Iterator[
             return
         for message in _messages(reader, _image_connections(reader, answers, image_topic)):
             for number, answer in waiting.pop(_stamp(message), ()):
-                yield _question(number, answer, message)
+                yield _question(path, number, answer, message)
         for left in waiting.values():
             for number, answer in left:
-                yield _question(number, answer, None)
+                yield _question(path, number, answer, None)
 
 
 @contextmanager
@@ -193,7 +197,7 @@ def _is_colour(message: Any) -> bool:
     return message.encoding not in ("16UC1", "mono16", "32FC1")
 
 
-def _question(number: int, answer: Any, picture: Any) -> RecordedQuestion:
+def _question(bag: str, number: int, answer: Any, picture: Any) -> RecordedQuestion:
     names = {getattr(answer, name): name for name in _STATUSES}
     image, mask, problem = None, None, ""
     try:
@@ -212,6 +216,8 @@ def _question(number: int, answer: Any, picture: Any) -> RecordedQuestion:
         image=image,
         mask=mask,
         problem=problem,
+        bag=bag,
+        stamp=_stamp(answer),
     )
 
 

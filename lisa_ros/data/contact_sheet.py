@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from lisa_ros.data.overlays import Font, draw_masks, wrap
+from lisa_ros.data.overlays import Font, draw_masks, load_font, wrap
 from lisa_ros.data.samples import IGNORE, Sample
 from lisa_ros.palette import COLOURS
 
@@ -23,7 +23,7 @@ def draw_tile(sample: Sample) -> Image.Image:
     """One sample: its picture, what can be asked for in the colour of its mask, its file."""
     picture = _shrink(sample.image, Image.Resampling.BOX)
     masks, marks = _tell_apart([_shrink_mask(t.mask, picture.shape[:2]) for t in sample.targets])
-    font = ImageFont.load_default(_SIZE)
+    font = load_font(_SIZE)
     lines = _lines(sample, marks, font)
     y = picture.shape[0] + 6
     tile = Image.new("RGB", (_WIDTH, y + (len(lines) + 1) * _LINE), _PAPER)
@@ -47,7 +47,7 @@ def draw_sheet(rows: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
     size = (_GAP + columns * (_WIDTH + _GAP), _GAP + sum(heights))
     sheet = Image.new("RGB", size, _PAPER)
     page = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(_SIZE + 5)
+    font = load_font(_SIZE + 5)
     top = _GAP
     for (title, tiles), height in zip(rows.items(), heights, strict=True):
         page.line((_GAP, top, size[0] - _GAP, top), fill=_FAINT)
@@ -112,10 +112,13 @@ def _shrink(image: np.ndarray, how: Image.Resampling) -> np.ndarray:
 
 
 def _shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Keeps 0, 1 and `IGNORE`, and the thinnest things too: a pixel with any of a mask is in it."""
+    """Keeps 0, 1 and `IGNORE`, and the thinnest things too: a pixel with any of a mask is in it.
+
+    Of what would share a pixel, the target has it.
+    """
 
     def covered(part: np.ndarray) -> np.ndarray:
         grey = Image.fromarray(part.astype(np.float32))
-        return np.asarray(grey.resize(size[::-1], Image.Resampling.BOX)) > 0.25
+        return np.asarray(grey.resize(size[::-1], Image.Resampling.BOX)) > 0
 
-    return np.where(covered(mask == IGNORE), IGNORE, covered(mask == 1)).astype(np.uint8)
+    return np.where(covered(mask == 1), 1, IGNORE * covered(mask == IGNORE)).astype(np.uint8)

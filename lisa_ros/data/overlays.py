@@ -14,7 +14,20 @@ from lisa_ros.palette import COLOURS
 _FILL = 0.45  # share of the colour inside a mask
 _IGNORED = (128, 128, 128)
 
+# Usual fonts with more letters than Pillow's own one, which shows a box even for é.
+_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf")
+
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def load_font(size: float) -> Font:
+    """The letters of all pictures: a font of the system that has many, or else Pillow's own."""
+    for name in _FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)
 
 
 def draw_masks(image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
@@ -47,7 +60,7 @@ def draw_masks(image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
 def add_caption(image: np.ndarray, text: str) -> np.ndarray:
     """The image with lines of text below; RGB uint8 (H + some, W, 3)."""
     size = max(12, image.shape[1] // 40)
-    font = ImageFont.load_default(size)
+    font = load_font(size)
     lines = wrap(text, image.shape[1] - size, font, 4)
     strip = Image.new("RGB", (image.shape[1], round(size * (1.4 * len(lines) + 0.6))), "white")
     for i, line in enumerate(lines):

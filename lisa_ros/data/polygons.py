@@ -12,8 +12,10 @@ from lisa_ros.data.files import need_package
 
 _ONE = 1 << 16  # OpenCV's fixed-point numbers
 
+Window = tuple[slice, slice]  # rows and columns
 
-def polygon_region(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+
+def polygon_region(points: np.ndarray, size: tuple[int, int]) -> tuple[Window, np.ndarray]:
     """The pixels of a polygon and of its outline, which may leave the picture.
 
     Where the outline crosses itself, the even-odd rule holds.
@@ -23,12 +25,21 @@ def polygon_region(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: (H, W) of the picture.
 
     Returns:
-        bool (H, W).
+        The part of the picture that the polygon's corners span, and bool (h, w) of that part.
+        Outside it there is nothing; it has no pixels if it lies outside the picture.
     """
+    # Pixels are as in the whole picture: what cuts an edge off is the picture's border only.
+    first = points.min(axis=0).clip(min=0)
+    end = np.maximum(first, (points.max(axis=0) + 1).clip(max=size[::-1]))
+    (x0, y0), (x1, y1) = first.tolist(), end.tolist()
+    window, part = np.s_[y0:y1, x0:x1], (y1 - y0, x1 - x0)
+    if 0 in part:
+        return window, np.zeros(part, bool)
     cv2 = need_package("cv2", "opencv-python-headless")
-    outline = np.zeros(size, np.uint8)
-    cv2.polylines(outline, [points], True, 1, 1)
-    return (outline == 1) | _inside(points, size)
+    corners = points - first.astype(np.int32)
+    outline = np.zeros(part, np.uint8)
+    cv2.polylines(outline, [corners], True, 1, 1)
+    return window, (outline == 1) | _inside(corners, part)
 
 
 def _inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

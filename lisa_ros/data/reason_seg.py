@@ -17,7 +17,7 @@ import numpy as np
 
 from lisa_ros.data.draws import draw
 from lisa_ros.data.files import is_utf8, need_folder, read_json, read_picture
-from lisa_ros.data.polygons import polygon_region
+from lisa_ros.data.polygons import Window, polygon_region
 from lisa_ros.data.samples import IGNORE, BadSampleError, DataError, Sample, Target
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -190,25 +190,25 @@ def draw_mask(shapes: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: a shape is no polygon, or lies outside the picture.
     """
-    regions: list[tuple[np.ndarray, int]] = []
+    regions: list[tuple[Window, np.ndarray, int]] = []
     for number, shape in enumerate(shapes, start=1):
         label = _label(shape, number)
         if label.lower() == "flag":
             continue  # whatever it is
         points = _points(shape, number)
-        region = polygon_region(points, size)
+        window, region = polygon_region(points, size)
         if not region.any():
             height, width = size
             raise ValueError(
                 f"shape {number} ({label!r}) lies outside the picture of {width} x {height}; "
                 "draw it again on this picture, or give back the picture's first size"
             )
-        regions.append((region, IGNORE if "ignore" in label.lower() else 1))
+        regions.append((window, region, IGNORE if "ignore" in label.lower() else 1))
     mask = np.zeros(size, np.uint8)
-    areas = [int(region.sum()) for region, _ in regions]
+    areas = [int(region.sum()) for _, region, _ in regions]
     for i in np.argsort(areas, kind="stable")[::-1]:
-        region, value = regions[i]
-        mask[region] = value
+        window, region, value = regions[i]
+        mask[window][region] = value
     return mask
 
 

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def accepted_shapes(question: RecordedQuestion) -> tuple[list[dict[str, Any]], f
     Raises:
         DataError: there is no mask to accept.
     """
-    if question.status != "FOUND" or question.mask is None:
+    if question.mask is None:  # whatever went wrong in 3D or with the words, a mask can be right
         raise DataError(
             f"question {question.number} ended with {question.status} and has no mask to accept; "
             "draw one with labelme"
@@ -128,13 +129,29 @@ def mask_to_shapes(mask: np.ndarray) -> tuple[list[dict[str, Any]], float]:
     return shapes, fit
 
 
+def find_stem(folder: Path, stem: str, question: RecordedQuestion) -> tuple[str, bool]:
+    """The name of a question's sample in a folder, and whether it is there already.
+
+    Names of other samples, such as those of another bag of the same name, are left to them:
+    `stem_2` follows `stem`.
+    """
+    name, number = stem, 1
+    while any(folder.glob(f"{escape(name)}.*")):
+        if _origin_in(folder / f"{name}.json") == _origin(question):
+            return name, True
+        number += 1
+        name = f"{stem}_{number}"
+    return name, False
+
+
 def write_sample(
     folder: Path, stem: str, question: RecordedQuestion, shapes: Sequence[dict[str, Any]]
 ) -> Path:
     """Write `stem.jpg` and `stem.json`; labelme opens the pair, and keeps the text when it saves.
 
     Returns:
-        The JSON file, written last and at once; an older one is replaced.
+        The JSON file, written last and at once; an older one is replaced (`find_stem` finds a name
+        that is free).
 
     Raises:
         DataError: a shape is no polygon on the picture, or nothing is marked.
@@ -149,24 +166,41 @@ def write_sample(
     if not (mask == 1).any():
         raise DataError(f"question {question.number}: nothing is marked; draw what was asked for")
     folder.mkdir(parents=True, exist_ok=True)
-    _save_jpeg(folder / f"{stem}.jpg", question.image)
+    # Whole before they get their names, which nothing takes from them; hidden files are no samples.
+    unfinished, unfinished_picture = folder / f".{stem}.json", folder / f".{stem}.jpg"
+    _save_jpeg(unfinished_picture, question.image)
     content = {
         "version": "5.0.0",
         "flags": {},
         "text": [question.instruction],
         "is_sentence": question.is_sentence,
+        **({"recorded_from": _origin(question)} if question.bag else {}),
         "shapes": list(shapes),
         "imagePath": f"{stem}.jpg",
         "imageData": None,
         "imageHeight": height,
         "imageWidth": width,
     }
-    unfinished = path.with_suffix(".tmp")
     text = json.dumps(content, ensure_ascii=False, indent=1)
     # A bag's name, and so the picture's, may be no UTF-8.
     unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
+    os.replace(unfinished_picture, folder / f"{stem}.jpg")
     os.replace(unfinished, path)
     return path
+
+
+def _origin(question: RecordedQuestion) -> dict[str, Any]:
+    """What tells a question from those of other bags, as JSON values."""
+    return {"bag": question.bag, "number": question.number, "stamp": list(question.stamp)}
+
+
+def _origin_in(path: Path) -> Any:
+    """Where a sample comes from; None if its file does not say it."""
+    try:
+        content = read_json(path)
+    except DataError:
+        return None
+    return content.get("recorded_from") if isinstance(content, dict) else None
 
 
 def _shape(label: str, points: list[list[int]]) -> dict[str, Any]:

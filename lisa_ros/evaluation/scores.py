@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,8 +74,13 @@ def compare(case: Case, answer: Answer) -> Result:
         predicted_area=int(mask.sum()),
         intersection=intersection,
         union=union,
-        named=None if case.name is None else case.name.lower() in answer.explanation.lower(),
+        named=None if case.name is None else _names(answer.explanation, case.name),
     )
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether the words hold the name, of whole words: a candle is no can."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 @dataclass

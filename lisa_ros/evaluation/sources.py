@@ -89,5 +89,8 @@ def _open_scenes(name: str, folder: Path, render: int | None) -> CaseSource:
     try:  # MuJoCo is an extra
         from lisa_ros.evaluation.scenes import open_scenes
     except ImportError as error:
-        raise EvaluationError(f"simulated scenes need {error.name}; pip install mujoco") from error
+        package = "opencv-python-headless" if error.name == "cv2" else error.name or "mujoco"
+        raise EvaluationError(
+            f"expected what draws simulated scenes, got {error}; pip install {package}"
+        ) from error
     return open_scenes(name, folder, render)

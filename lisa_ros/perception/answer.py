@@ -141,7 +141,8 @@ class Answer:
     def label_image(self) -> np.ndarray | None:
         """uint16 (H, W): 0 background, k the k-th object; None if the answer has no object.
 
-        Where masks overlap, the object with the higher logit has the pixel.
+        Where masks overlap, the object with the higher logit has the pixel; one without a mask has
+        none.
         """
         if not self.objects:
             return None
@@ -153,6 +154,9 @@ class Answer:
             covered |= item.mask
         if overlap.any():
             # Upsampled logits are large; only overlapping masks need them.
-            logits = np.stack([item.mask_logits()[overlap] for item in self.objects])
-            labels[overlap] = logits.argmax(axis=0) + 1
+            logits = [
+                np.where(item.mask[overlap], item.mask_logits()[overlap], -np.inf)
+                for item in self.objects
+            ]
+            labels[overlap] = np.stack(logits).argmax(axis=0) + 1
         return labels

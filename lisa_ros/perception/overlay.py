@@ -9,7 +9,7 @@ from lisa_ros.palette import COLOURS
 from lisa_ros.perception.answer import Answer, SegmentedObject
 
 _FILL = 0.45  # share of the object's colour inside its mask
-_UNSEEN = 0.55  # brightness of what the language model did not see
+_UNSEEN = (np.arange(256) * 0.55).astype(np.uint8)  # what the language model did not see, darker
 
 
 def draw_overlay(image: np.ndarray, answer: Answer) -> np.ndarray:
@@ -30,7 +30,7 @@ def draw_overlay(image: np.ndarray, answer: Answer) -> np.ndarray:
 
 def _darken_outside(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     x0, y0, x1, y1 = box
-    overlay = (image * _UNSEEN).astype(np.uint8)
+    overlay = cv2.LUT(np.ascontiguousarray(image), _UNSEEN)
     overlay[y0:y1, x0:x1] = image[y0:y1, x0:x1]
     return overlay
 

@@ -167,9 +167,11 @@ def read_train_config(path: Path) -> TrainConfig:
 
 
 def write_train_config(config: TrainConfig, path: Path) -> None:
-    """Write all choices, so that `read_train_config` gives them again."""
+    """Write all choices at once, so that `read_train_config` gives them again."""
     values = {**asdict(config), "betas": list(config.betas)}
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _checked(name: str, hint: Any, value: Any) -> Any:

@@ -86,18 +86,24 @@ class Finetune(nn.Module):
 
 
 def train(
-    config: TrainConfig, *, strict: bool = False, say: Callable[[str], object] = print
+    config: TrainConfig,
+    *,
+    source_file: Path | None = None,
+    strict: bool = False,
+    say: Callable[[str], object] = print,
 ) -> Path:
     """Train, or go on with a training, as its configuration says; gives its folder.
 
     Started by `accelerate launch` or `torchrun`, all processes train together.
 
     Args:
+        source_file: that the configuration was read from, which is never written over.
         strict: stop at the first bad sample, instead of taking another one.
         say: told what begins, by one of the processes.
 
     Raises:
-        ConfigError: the folder holds a training with other choices.
+        ConfigError: the folder holds a training with other choices, or `source_file` where its own
+            configuration belongs.
         LisaError, DataError: model or data cannot be used, or a loss is not finite.
     """
     accelerator = make_accelerator()
@@ -119,7 +125,7 @@ def train(
     config = _with_whole_paths(config)
     folder = Path(config.run)
     if accelerator.is_main_process:
-        _claim(folder, config)
+        _claim(folder, config, source_file)
     seed_everything(config.seed)
     start = start_of(config)
     mixture, data_sets = _open_data(config, strict)
@@ -265,12 +271,18 @@ def _with_whole_paths(config: TrainConfig) -> TrainConfig:
     return replace(config, **found)
 
 
-def _claim(folder: Path, config: TrainConfig) -> None:
+def _claim(folder: Path, config: TrainConfig, source_file: Path | None) -> None:
     """Keep the configuration in the folder, or compare it with that of what was trained there."""
     path = folder / CONFIG_NAME
     if not (folder / "last.pt").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        write_train_config(config, path)
+        if source_file is None or not path.exists() or not path.samefile(source_file):
+            write_train_config(config, path)
+        elif read_train_config(path) != config:  # else it is what was written here
+            raise ConfigError(
+                f"{path} is where the training keeps all its choices, and would be written over; "
+                "move it elsewhere, or name another folder (run)"
+            )
         return
     before = read_train_config(path)
     changes = [

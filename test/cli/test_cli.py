@@ -1,7 +1,10 @@
 """`lisa` as a user runs it: in a process of its own, from files to files."""
 
 import errno
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,8 @@ import pytest
 from PIL import Image
 
 from lisa_ros.cli.main import main
+from lisa_ros.cli.segment import save_answer
+from lisa_ros.perception import Answer, Segmenter, Status
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 IMAGE = GOLDEN / "images/img2_large_1280x960.png"
@@ -100,12 +105,71 @@ def test_a_full_disk_is_told_with_the_folder(tmp_path, monkeypatch, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_masks_of_an_earlier_answer_do_not_stay(tmp_path: Path):
-    (tmp_path / "mask_7.png").write_bytes(b"old")
-    done = lisa("segment", IMAGE, "Describe this image.", *MODEL, "--template", "raw",
-                "--max-new-tokens", 3, "--save", tmp_path)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert not (tmp_path / "mask_7.png").exists()
+def save_words(folder: Path, model_id: str = "lisa-tiny") -> None:
+    """An answer of words alone is saved in a folder."""
+    answer = Answer(Status.TEXT_ONLY, *("",) * 5, (), (), (), (0, 0, 8, 6), {}, model_id, "fp32")
+    save_answer(folder, np.zeros((6, 8, 3), np.uint8), answer)
+
+
+def test_masks_of_an_earlier_answer_do_not_stay_but_those_of_the_user(tmp_path: Path):
+    for name in ("mask_7.png", "mask_8.png", "mask_cup.png", "photo.png"):
+        (tmp_path / name).write_bytes(b"there")
+    listed = [{"mask": name} for name in ("mask_7.png", "mask_9.png", "../photo.png", "photo.png")]
+    (tmp_path / "answer.json").write_text(json.dumps({"objects": listed}))
+    save_words(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("answer.json", "mask_8.png", "mask_cup.png", "overlay.png", "photo.png")
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b"\xff", b"null", b'{"objects": 3}', b'{"objects": [{}, {"mask": 1}]}']
+)
+def test_an_answer_of_something_else_removes_no_mask(tmp_path: Path, content: bytes):
+    (tmp_path / "mask_0.png").write_bytes(b"the user's")
+    (tmp_path / "answer.json").write_bytes(content)
+    save_words(tmp_path)
+    assert (tmp_path / "mask_0.png").read_bytes() == b"the user's"
+    assert json.loads((tmp_path / "answer.json").read_text())["status"]
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model must not be loaded."""
+
+    def load(*_, **__):
+        raise AssertionError("loaded for nothing")
+
+    monkeypatch.setattr(Segmenter, "from_pretrained", load)
+
+
+@pytest.mark.parametrize("name", ["overlay.png", "answer.json", "mask_0.png", "mask_12.png"])
+@pytest.mark.usefixtures("no_model")
+def test_the_picture_itself_is_not_written_over(tmp_path: Path, name: str, capsys):
+    shutil.copy(IMAGE, tmp_path / name)
+    (tmp_path / "link.png").symlink_to(tmp_path / name)
+    for picture in (name, "link.png"):
+        arguments = ["segment", tmp_path / picture, "the mug", *MODEL, "--save", tmp_path]
+        assert main(list(map(str, arguments))) == 1
+        said = f"got {tmp_path}, where the answer's {name} would be written over it; name another"
+        assert said in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == IMAGE.read_bytes()
+
+
+@pytest.mark.usefixtures("no_model")
+def test_without_opencv_nothing_is_computed_for_nothing(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert main(["segment", str(IMAGE), "the mug", "--save", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("lisa: error: --save draws an overlay with OpenCV, got ")
+    assert "pip install opencv-python-headless" in said
+
+
+def test_a_model_whose_name_is_no_utf8_is_written_all_the_same(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    name = os.fsdecode(b"lisa\xfe")
+    save_words(tmp_path, name)
+    assert json.loads((tmp_path / "answer.json").read_text(encoding="utf-8"))["model"] == name
 
 
 def test_json_is_all_that_is_printed():
@@ -183,3 +247,11 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]):
 def test_wrong_usage_exits_with_2(extra: tuple[str, ...]):
     with pytest.raises(SystemExit, match="2"):
         main(["segment", str(IMAGE), *extra])
+
+
+@pytest.mark.parametrize("number", ["abc", "0", "2.5", ""])
+@pytest.mark.parametrize("command", [("segment", "x.png", "x"), ("evaluate", "own", "--out", "o")])
+def test_what_is_no_count_is_told_with_what_is(command: tuple[str, ...], number: str, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--max-new-tokens", number])
+    assert f"expected a whole number of 1 or more, got {number!r}" in capsys.readouterr().err

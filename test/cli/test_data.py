@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -100,6 +101,24 @@ def test_where_the_sheet_goes_is_checked_before_anything_is_read(tmp_path, capsy
     assert said in printed
 
 
+def test_the_sheet_is_never_one_of_the_samples(tmp_path, monkeypatch, capsys):
+    root = write_reason_seg(tmp_path)
+    monkeypatch.chdir(root / "train")
+    before = sorted(path.name for path in Path().iterdir())
+    for arguments in (
+        ["."],
+        [".", "--sheet", "short.jpg"],
+        [root, "--sheet", root / "test/bare.jpg"],  # the only one there
+    ):
+        assert run("check", *arguments) == 1
+        printed = capsys.readouterr().err
+        assert "lisa: error: --sheet: expected a place that is not among pictures of" in printed
+    assert sorted(path.name for path in Path().iterdir()) == before
+    assert run("check", ".", "--sheet", "../contact_sheet.png") == 0
+    for _ in range(2):  # beside splits it is no sample
+        assert run("check", root, "--sheet", root / "contact_sheet.png") == 0
+
+
 def test_a_full_disk_is_told_with_the_sheet(tmp_path, monkeypatch, capsys):
     write_reason_seg(tmp_path)
 
@@ -115,8 +134,7 @@ def test_a_full_disk_is_told_with_the_sheet(tmp_path, monkeypatch, capsys):
 # --- record ---
 
 
-@pytest.fixture
-def bag(tmp_path: Path) -> Path:
+def write_kitchen(path: Path, second: int = 1, status: str = "FOUND") -> Path:
     """Questions 1 (found), 2 (found, with a hole), 3 (not found), 4 (its picture missing)."""
     pytest.importorskip("rosbags", reason="rosbags is not installed")
     from recorded_bag import Asked, Writer
@@ -125,13 +143,20 @@ def bag(tmp_path: Path) -> Path:
     square[10:30, 10:40] = True
     ring[10:50, 10:50] = True
     ring[20:40, 20:40] = False
-    with Writer(tmp_path / "kitchen") as writer:
-        writer.picture(1, np.full((*SIZE, 3), 90, np.uint8))
-        writer.answer(Asked(1, "the cup", [square]), SIZE)
-        writer.answer(Asked(1, "the ring", [ring]), SIZE)
-        writer.answer(Asked(1, "the moon", [], "NOT_FOUND"), SIZE)
-        writer.answer(Asked(9, "the past", [square]), SIZE)
-    return tmp_path / "kitchen"
+    path.parent.mkdir(exist_ok=True)
+    with Writer(path) as writer:
+        writer.picture(second, np.full((*SIZE, 3), 90, np.uint8))
+        writer.answer(Asked(second, "the cup", [square], status), SIZE)
+        writer.answer(Asked(second, "the ring", [ring], status), SIZE)
+        writer.answer(Asked(second, "the moon", [], "NOT_FOUND"), SIZE)
+        writer.answer(Asked(second + 8, "the past", [square]), SIZE)
+    return path
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    """The bag of `write_kitchen`."""
+    return write_kitchen(tmp_path / "kitchen")
 
 
 def record(bag: Path, *more: object) -> int:
@@ -197,11 +222,49 @@ def test_accepted_masks_are_recorded(bag, capsys):
 def test_samples_that_are_there_stay(bag, capsys):
     record(bag, "--accept", "1")
     path = bag.parent / "train/kitchen_0001.json"
-    path.write_text("corrected by hand")
+    corrected = json.dumps({**json.loads(path.read_text()), "shapes": []})  # by hand
+    path.write_text(corrected)
     assert record(bag, "--accept", "1,2") == 0
-    assert path.read_text() == "corrected by hand"
+    assert path.read_text() == corrected
     assert "kitchen_0001.json is there already and stays" in capsys.readouterr().out
     assert len(recorded(bag)) == 2
+
+
+@pytest.mark.parametrize(("folder", "second"), [("tue", 1), ("tue", 5), ("mon", 5)])
+def test_bags_of_one_name_do_not_hide_each_other(tmp_path, folder, second):
+    """Of other folders, or recorded anew in the same one."""
+    train = tmp_path / "train"
+    bag = write_kitchen(tmp_path / "mon/kitchen")
+    assert run("record", bag, train, "--accept", "1,2") == 0
+    before = {path.name: path.read_bytes() for path in train.iterdir()}
+    shutil.rmtree(bag)
+    other = write_kitchen(tmp_path / folder / "kitchen", second)
+    for _ in range(2):
+        assert run("record", other, train, "--accept", "1") == 0
+    after = {path.name: path.read_bytes() for path in train.iterdir()}
+    assert after.items() > before.items()
+    assert after.keys() - before.keys() == {"kitchen_0001_2.json", "kitchen_0001_2.jpg"}
+    content = json.loads(after["kitchen_0001_2.json"])
+    assert content["imagePath"] == "kitchen_0001_2.jpg"
+    assert content["recorded_from"] == {"bag": str(other), "number": 1, "stamp": [second, 0]}
+
+
+@pytest.mark.parametrize("name", ["kitchen_0001.jpg", "kitchen_0001.PNG", "kitchen_0001.json"])
+def test_files_of_the_user_stay(bag, name):
+    (bag.parent / "train").mkdir()
+    (bag.parent / "train" / name).write_bytes(b"the user's")
+    assert record(bag, "--accept", "1") == 0
+    assert (bag.parent / "train" / name).read_bytes() == b"the user's"
+    assert (bag.parent / "train/kitchen_0001_2.json").is_file()
+
+
+@pytest.mark.parametrize("status", ["NO_DEPTH", "DEPTH_MISMATCH", "TF_UNAVAILABLE", "TRUNCATED"])
+def test_a_mask_is_accepted_however_its_question_ended(tmp_path, monkeypatch, status):
+    bag = write_kitchen(tmp_path / "kitchen", status=status)
+    assert record(bag, "--accept", "1") == 0
+    answer(monkeypatch, "y")
+    assert record(bag) == 0
+    assert recorded(bag) == ["kitchen_0001.json", "kitchen_0002.json"]
 
 
 def test_drawn_masks_are_recorded_beside_accepted_ones(bag, tmp_path):

@@ -176,6 +176,23 @@ def test_shards_make_one_report(tmp_path: Path, forced: Path, monkeypatch, capsy
         assert ours[key] == whole[key]
 
 
+@pytest.mark.parametrize(
+    ("size", "rank"), [("2", None), ("2", "first"), ("two", "0"), ("", None), ("2", "")]
+)
+def test_a_launchers_environment_that_makes_no_sense_is_told(
+    tmp_path: Path, monkeypatch, capsys, size: str, rank: str | None
+):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv("RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    assert evaluate("reason_seg/val", tmp_path) == 1
+    said = f"in WORLD_SIZE (of processes) and RANK (this one), got {size} and {rank or ''}"
+    printed = capsys.readouterr().err
+    assert printed.startswith("lisa: error: ")
+    assert (said if rank is not None else f"got {size} and nothing") in printed
+
+
 def test_two_processes_of_torchrun_make_one_report(tmp_path: Path, forced: Path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     options = ["evaluate", "reason_seg/val", "--data", DATASET, "--out", tmp_path, *MODEL]

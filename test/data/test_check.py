@@ -19,7 +19,7 @@ from semantic_miniature import write_ade20k, write_semantic
 
 from lisa_ros.data.check import Found, check_data_set, find_data_sets
 from lisa_ros.data.contact_sheet import draw_sheet, draw_tile
-from lisa_ros.data.overlays import add_caption, draw_masks, wrap
+from lisa_ros.data.overlays import add_caption, draw_masks, load_font, wrap
 from lisa_ros.data.samples import IGNORE, DataError, Sample, Target
 from lisa_ros.palette import COLOURS
 
@@ -215,6 +215,17 @@ def test_a_tile_shows_masks_in_the_colour_of_their_text(tmp_path):
     assert has(below, blue)
 
 
+@pytest.mark.parametrize("around", [0, IGNORE])
+def test_a_thin_thing_of_a_large_picture_is_seen(tmp_path, around):
+    size = (3000, 4000)
+    mask = np.full(size, around, np.uint8)
+    mask[:, 2000] = 1
+    tile = draw_tile(sample(tmp_path, Target("a wire", False, mask), size=size))
+    pixels = np.asarray(tile).astype(int)[:300]
+    middle = np.abs(pixels[:, 200] - (200 * 0.55 + np.array(COLOURS[0]) * 0.45)).max(axis=-1)
+    assert (middle < 3).all()
+
+
 def test_texts_of_one_mask_share_a_colour(tmp_path):
     texts = [Target(text, False, square()) for text in ("a", "b")]
     below = np.asarray(draw_tile(sample(tmp_path, *texts)))[306:]
@@ -229,6 +240,27 @@ def test_any_words_fit(tmp_path, words):
     assert tile.height < 600
     tile = draw_tile(sample(tmp_path, turns=((words, words),) * 5))
     assert tile.height < 600
+
+
+def test_letters_of_other_languages_are_no_boxes():
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 15)
+    except OSError:
+        pytest.skip("DejaVu Sans is not installed")
+    shapes = {bytes(load_font(15).getmask(letter)) for letter in "żčж\u03b1"}
+    assert len(shapes) == 4  # boxes are all the same
+
+
+def test_without_fonts_of_the_system_there_are_letters(monkeypatch):
+    default = ImageFont.load_default(15)
+
+    def truetype(font, *more, **choices):
+        if isinstance(font, str):
+            raise OSError("cannot open resource")
+        return ImageFont.FreeTypeFont(font, *more, **choices)
+
+    monkeypatch.setattr(ImageFont, "truetype", truetype)
+    assert load_font(15).getlength("the cup") == default.getlength("the cup")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 20), (20, 3000), (1, 500)])

@@ -1,6 +1,7 @@
 """Pictures of any kind as RGB uint8 (H, W, 3)."""
 
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -115,6 +116,75 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     assert np.abs(got.astype(int) - upright).max() < 12
 
 
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_a_turned_grey_picture(tmp_path, suffix):
+    stored = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / f"a.{suffix}", exif=exif)
+    got = read_image(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(got[..., 0], np.rot90(stored, -1))
+
+
+SHORT, RATIONAL, ASCII, FLOAT = 3, 5, 2, 11
+
+
+def ifd(*entries: tuple[int, int, bytes]) -> bytes:
+    """A little-endian TIFF header with one directory of (tag, type, one value), in order."""
+    body, rest = struct.pack("<H", len(entries)), b""
+    start = 8 + 2 + 12 * len(entries) + 4
+    for tag, kind, value in entries:
+        field = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", start + len(rest))
+        rest += b"" if len(value) <= 4 else value
+        body += struct.pack("<HHI", tag, kind, len(value) if kind == ASCII else 1) + field
+    return b"II*\0" + struct.pack("<I", 8) + body + bytes(4) + rest
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "value"),
+    [
+        (0x0100, RATIONAL, struct.pack("<II", 48, 1)),
+        (0x0106, RATIONAL, struct.pack("<II", 2, 1)),
+        (0x010F, RATIONAL, struct.pack("<II", 7, 2)),
+        (0x0131, RATIONAL, struct.pack("<II", 7, 2)),
+        (0x011A, ASCII, b"72 dots\0"),
+    ],
+    ids=["ImageWidth", "PhotometricInterpretation", "Make", "Software", "XResolution"],
+)
+def test_an_odd_tag_beside_the_orientation_does_not_matter(tmp_path, tag, kind, value):
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16, :24] = (255, 0, 0)  # red at the top left
+    turned = (0x0112, SHORT, struct.pack("<H", 6))
+    exif = b"Exif\0\0" + ifd(*sorted([turned, (tag, kind, value)]))
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(upright, 1)))
+    stored.save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
+    got = read_image(tmp_path / "a.jpg")
+    assert_rgb(got, (32, 48))
+    assert np.abs(got.astype(int) - upright).max() < 12
+
+
+def test_whatever_pillow_meets_in_a_file_is_told_in_words(tmp_path):
+    tags = {0x0100: 4, 0x0101: 4, 0x0102: 8, 0x0103: 1, 0x0106: 1}
+    entries = [(tag, SHORT, struct.pack("<H", value)) for tag, value in tags.items()]
+    offset = (0x0111, FLOAT, struct.pack("<f", 8.5))  # StripOffsets
+    (tmp_path / "a.tiff").write_bytes(ifd(*entries, offset))
+    with pytest.raises(ImageReadError, match=r"a\.tiff is corrupt"):
+        read_image(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize("suffix", ["pgm", "png"])
+def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path, suffix):
+    values = np.array([[0, 200, 255]], np.uint16)
+    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
+    assert not read_image(tmp_path / f"a.{suffix}").any()
+
+
+def test_a_picture_of_floats_that_are_not_0_to_1_is_named(tmp_path):
+    Image.fromarray(np.array([[0.5, 20]], np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(ImageReadError, match=r"a\.tiff: expected floats .*got 0\.5 to 20"):
+        read_image(tmp_path / "a.tiff")
+
+
 def test_first_frame_of_an_animation(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 255, 0))]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
@@ -198,8 +268,30 @@ def test_arrays_of_one_to_four_channels(channels):
 
 
 def test_float_array_is_zero_to_one():
-    got = to_rgb(np.array([[0.0, 0.5, 1.0, 7.0, -1.0, np.nan]]))
-    assert got[0, :, 0].tolist() == [0, 127, 255, 255, 0, 0]
+    got = to_rgb(np.array([[0.0, 0.5, 1.0, np.nan]]))
+    assert got[0, :, 0].tolist() == [0, 127, 255, 0]
+
+
+@pytest.mark.parametrize("wrong", [20.0, -0.5, np.inf])
+def test_floats_outside_0_to_1_are_refused(wrong):
+    with pytest.raises(ImageReadError, match=r"expected floats from 0 to 1, got .*; divide"):
+        to_rgb(np.array([[0.5, wrong, np.nan]]))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "want"),
+    [
+        ([0, 1], bool, [0, 255]),
+        ([0, 200, 255], np.int64, [0, 200, 255]),
+        ([-5, 127], np.int8, [0, 127]),
+        ([0, 200, 256], np.int32, [0, 0, 1]),
+        ([-5, 0x1234, 70000], np.int64, [0, 0x12, 255]),
+        ([0, 200, 0x1234], np.uint16, [0, 0, 0x12]),
+        ([0, 200], ">u2", [0, 0]),
+    ],
+)
+def test_only_wide_integers_lose_their_low_byte(values, dtype, want):
+    assert to_rgb(np.array([values], dtype))[0, :, 0].tolist() == want
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 2, 5), (1, 2, 2, 3), ()])

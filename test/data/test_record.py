@@ -1,5 +1,6 @@
 """From a robot's bag to samples in ReasonSeg's format."""
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from lisa_ros.data.record import (
     POOR_FIT,
     accepted_shapes,
     drawn_shapes,
+    find_stem,
     mask_to_shapes,
     read_drawn,
     write_review,
@@ -81,6 +83,7 @@ def test_questions_of_a_bag(bag):
         "FOUND",
         True,
     )
+    assert (first.bag, first.stamp, lost.stamp) == (str(bag), (1, 0), (9, 0))
     np.testing.assert_array_equal(first.image, photo(1))
     np.testing.assert_array_equal(first.mask, blob(1))
     assert second.is_sentence is False
@@ -298,7 +301,7 @@ def test_a_hole_is_lost_and_the_fit_says_so():
     assert fit < POOR_FIT
 
 
-def test_only_a_found_mask_can_be_accepted(bag):
+def test_without_a_mask_there_is_nothing_to_accept(bag):
     with pytest.raises(DataError, match="question 3 ended with NOT_FOUND"):
         accepted_shapes(questions(bag)[2])
 
@@ -316,6 +319,24 @@ def test_the_file_is_one_that_labelme_opens(bag, tmp_path):
     assert content["text"] == ["Which one holds tea?"]
     assert {shape["shape_type"] for shape in content["shapes"]} == {"polygon"}
     assert sorted(p.name for p in path.parent.iterdir()) == ["a.jpg", "a.json"]
+
+
+def test_a_sample_that_cannot_be_written_leaves_its_name_free(bag, tmp_path, monkeypatch):
+    question = questions(bag)[0]
+    shapes = accepted_shapes(question)[0]
+
+    def fail(*arguments, **choices):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", fail)
+        with pytest.raises(OSError, match="No space left"):
+            write_sample(tmp_path / "train", "a", question, shapes)
+    assert find_stem(tmp_path / "train", "a", question) == ("a", False)
+    write_sample(tmp_path / "train", "a", question, shapes)
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["a.jpg", "a.json"]
+    assert find_stem(tmp_path / "train", "a", question) == ("a", True)
+    assert find_stem(tmp_path / "train", "a", questions(bag)[1]) == ("a_2", False)
 
 
 def test_review_shows_the_picture_alone_and_with_the_mask(bag, tmp_path):

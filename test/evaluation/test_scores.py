@@ -97,6 +97,26 @@ def test_names_are_looked_for_in_the_words():
     assert compare(Case((), "x", area(2)), answer(None)).named is None
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Sure, THE CAN.", True),
+        ("the can, and the cup", True),
+        ("Sure, the candle.", False),
+        ("You can bathe canaries", False),
+    ],
+)
+def test_a_name_is_of_whole_words(text, named):
+    case = Case((), "x", area(2), name="the can")
+    assert compare(case, answer(area(2), text)).named is named
+
+
+def test_a_name_is_no_pattern():
+    case = Case((), "x", area(2), name="box (a.b)")
+    named = [compare(case, answer(area(2), f"the {x}.")).named for x in ("box (a.b)", "box (axb)")]
+    assert named == [True, False]
+
+
 def test_a_target_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"\(3, 3\).*\(4, 6\)"):
         compare(Case((), "x", np.zeros((3, 3), np.uint8)), answer(area(1)))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -78,6 +79,22 @@ def test_unknown_names_are_answered_by_what_there_is(name, tmp_path):
 def test_only_scenes_are_rendered(mine):
     with pytest.raises(EvaluationError, match="only scenes can be rendered, not own"):
         open_source("own", mine, render=3)
+
+
+@pytest.mark.parametrize(
+    ("missing", "package"), [("mujoco", "mujoco"), ("cv2", "opencv-python-headless")]
+)
+def test_the_package_that_scenes_lack_is_named(tmp_path, monkeypatch, missing, package):
+    class Finder:
+        @staticmethod
+        def find_spec(name, *_):
+            if name == "lisa_ros.evaluation.scenes":
+                raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.delitem(sys.modules, "lisa_ros.evaluation.scenes", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    with pytest.raises(EvaluationError, match=rf"{missing}.*; pip install {package}$"):
+        open_source("scenes", tmp_path)
 
 
 def test_a_folder_without_scenes_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """An answer drawn on its image."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -75,3 +76,21 @@ def test_read_only_image(answer, image):
     frozen = image.copy()
     frozen.flags.writeable = False
     draw_overlay(frozen, answer)
+
+
+def test_an_image_that_is_a_view(answer, image):
+    turned = image[:, :, ::-1]
+    np.testing.assert_array_equal(draw_overlay(turned, answer), draw_overlay(turned.copy(), answer))
+
+
+def test_a_large_image_is_darkened_without_a_wide_copy(answer):
+    image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    nothing = replace(answer, objects=(), language_view=(300, 200, 500, 400))
+    want = (image * 0.55).astype(np.uint8)
+    want[200:400, 300:500] = image[200:400, 300:500]
+    tracemalloc.start()
+    got = draw_overlay(image, nothing)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(got, want)
+    assert peak < 2 * image.nbytes

@@ -100,6 +100,21 @@ def test_union_and_label_image(about, cases):
     assert (masks.sum(axis=0) > 1).any()  # else nothing was shown
 
 
+def test_a_rejected_object_has_no_pixel_of_others(about, cases):
+    answer = about(cases[3]).answer(cases[3]["instruction"], template="raw")
+    # As `min_object_score` rejects: without a mask, but with its logits, here the highest of all.
+    first = answer.objects[0]
+    rejected = replace(
+        first,
+        mask=np.zeros_like(first.mask),
+        box_xyxy=None,
+        area=0,
+        low_res_mask=torch.full_like(first.low_res_mask, 100.0),
+    )
+    labels = replace(answer, objects=(*answer.objects, rejected)).label_image()
+    np.testing.assert_array_equal(labels, answer.label_image())
+
+
 def test_answer_without_objects_has_no_mask(about, cases):
     answer = about(cases[0]).answer(cases[0]["instruction"], template="raw")
     assert answer.objects == ()

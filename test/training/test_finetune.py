@@ -36,7 +36,12 @@ from lisa_ros.model import load
 from lisa_ros.model.errors import LisaError
 from lisa_ros.training import finetune, mixture_batches
 from lisa_ros.training.batch import training_losses
-from lisa_ros.training.config import ConfigError, TrainConfig, write_train_config
+from lisa_ros.training.config import (
+    ConfigError,
+    TrainConfig,
+    read_train_config,
+    write_train_config,
+)
 from lisa_ros.training.finetune import Finetune, giou, start_of, train, trainable_model
 from lisa_ros.training.loop import Loop, LoopSettings, NotFiniteError
 from lisa_ros.training.losses import LossWeights
@@ -261,6 +266,24 @@ def test_a_validation_that_cannot_be_read_gives_no_score(start, tmp_path):
     with pytest.raises(LisaError, match=said):
         train(config)
     assert not (tmp_path / "run/best.safetensors").exists()
+
+
+def test_the_file_of_the_choices_is_never_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    choices = "# mine\nmodel: none/at-all/here\nrun: run\nprecision: fp32\n"
+    mine = tmp_path / "run/config.yaml"
+    mine.parent.mkdir()
+    mine.write_text(choices)
+    assert main(["train", str(mine)]) == 1
+    assert f"{mine} is where the training keeps all its choices" in capsys.readouterr().err
+    assert mine.read_text() == choices
+    mine.rename(tmp_path / "mine.yaml")
+    # But with what a training has written there it goes on.
+    for path in (tmp_path / "mine.yaml", mine):
+        assert main(["train", str(path)]) == 1
+        assert "none/at-all/here: no such folder" in capsys.readouterr().err
+    assert (tmp_path / "mine.yaml").read_text() == choices
+    assert read_train_config(mine).run == str(tmp_path / "run")
 
 
 def test_errors_reach_the_user_in_words(start, tmp_path, capsys):

@@ -57,6 +57,21 @@ def test_what_is_written_is_read_again(tmp_path):
     assert read_train_config(tmp_path / "config.yaml") == config
 
 
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "config.yaml"
+    write_train_config(TrainConfig("m", "r"), path)
+    write = Path.write_text
+
+    def stop(path, text, **choices):
+        write(path, text[: len(text) // 2], **choices)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_train_config(TrainConfig("other", "r"), path)
+    assert read_train_config(path) == TrainConfig("m", "r")
+
+
 def test_numbers_as_people_write_them(tmp_path):
     path = tmp_path / "train.yaml"
     path.write_text("model: m\nrun: r\nlearning_rate: 3e-4\nweight_decay: 1\nbetas: [0.8, 0]\n")
