@@ -122,12 +122,14 @@ def main() -> int:
     }
     table = Table("set", "auc", "falsely refused", "rating", "refused", "gIoU")
     with Progress(console=Console(stderr=True)) as progress:
-        for name, (meshes, words) in TEST_SETS.items():
-            settings = SceneSettings(questions=10, held_out_meshes=meshes, held_out_words=words)
+        for name, other in TEST_SETS.items():
+            settings = SceneSettings(questions=10, **other)
             questions: list[Rated] = []
             with Renderer(settings.width, settings.height) as renderer:
                 for k in progress.track(range(options.scenes), description=name):
-                    example = render_example(renderer, SEED + k + meshes * 10_000, settings)
+                    example = render_example(
+                        renderer, SEED + k + settings.held_out_meshes * 10_000, settings
+                    )
                     for rgb, cases in scene_cases([example]):
                         segmenter.set_image(rgb)
                         asked = [case.instruction for case in cases]

@@ -202,28 +202,37 @@ def _place(
     return placed
 
 
-def _sample_view(rng: np.random.Generator, objects: list[SceneObject], facing: float) -> View:
-    """A camera 0.45 to 1 m away that looks 25 to 65 degrees down and has most objects in view."""
+def _sample_view(
+    rng: np.random.Generator, objects: list[SceneObject], facing: float, close_up: bool
+) -> View:
+    """A camera that looks 25 to 65 degrees down.
+
+    It is 0.45 to 1 m away and has most objects in view, or for a close-up 0.2 to 0.45 m from one of
+    them, as a camera on the wrist is.
+    """
     centres = np.array([item.position for item in objects])
     radii = np.array([np.linalg.norm(item.size) / 2 for item in objects])
+    distance, clearance = ((0.2, 0.45), 0.1) if close_up else ((0.45, 1.0), 0.22)
     best: tuple[float, View] | None = None
     for _ in range(12):
         horizontal = np.radians(rng.uniform(55, 70))  # of a picture of 4 : 3
         vertical = 2 * np.arctan(np.tan(horizontal / 2) * 3 / 4)
         pitch, yaw = np.radians(rng.uniform(25, 65)), facing + rng.normal(0, 0.2)
         away = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
-        target = centres.mean(0) * [1, 1, 0]
+        middle = centres[rng.integers(len(centres))] if close_up else centres.mean(0)
+        target = middle * [1, 1, 0]
         target += [*rng.normal(0, 0.03, 2), rng.uniform(0, 0.08)]
-        eye = target + rng.uniform(0.45, 1.0) * away
+        eye = target + rng.uniform(*distance) * away
         view = View(look_at(eye, target, np.radians(rng.normal(0, 3))), float(vertical))
         pixels, _ = view.camera(4, 3).project(centres)
         inside = (np.abs(pixels - [1.5, 1.0]) < [2.0, 1.5]).all(1).mean()
         nearest = (np.linalg.norm(centres - eye, axis=1) - radii).min()
         # Some objects may be cut or outside, but none may hang before the lens.
-        score = min(float(inside), 0.85) + 10 * min(0.0, float(nearest) - 0.22)
+        enough = 0.85 if not close_up else 0.0
+        score = min(float(inside), enough) + 10 * min(0.0, float(nearest) - clearance)
         if best is None or score > best[0]:
             best = score, view
-        if score >= 0.8:
+        if score >= min(enough, 0.8):
             break
     assert best is not None
     return best[1]
@@ -235,12 +244,14 @@ def sample_scene(
     held_out_meshes: bool = False,
     num_objects: tuple[int, int] = (4, 10),
     also: Sequence[str] = (),
+    close_up: bool = False,
 ) -> Scene:
     """A random scene; the same seed gives the same scene on any machine.
 
     held_out_meshes: of each class that has such, take meshes that no scene shows otherwise.
     num_objects: fewest and most objects (in a crowd, some find no room and are left out).
     also: meshes that lie on the table besides these.
+    close_up: the camera is near one of the objects, which then fills much of the picture.
     """
     fewest, most = num_objects
     if not 1 <= fewest <= most <= 50:
@@ -255,7 +266,7 @@ def sample_scene(
     items += [_sample_object(rng, meshes()[name], set(), facing) for name in also]
     items.sort(key=lambda item: -max(item.size[:2]))  # small things find room last
     objects = _place(rng, items, table, spread=float(rng.uniform(0.09, 0.2)))
-    view = _sample_view(rng, objects, facing)
+    view = _sample_view(rng, objects, facing, close_up)
     return Scene(seed, tuple(objects), table, room, lights, view)
 
 

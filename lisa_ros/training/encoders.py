@@ -26,10 +26,11 @@ _POINTS = 1  # point prompts an image
 _SHARPNESS = 16.0  # of a softmax over cosines
 
 
-class EncoderStage(nn.Module):
-    """A model with the heads that training alone needs.
+class DenseHeads(nn.Module):
+    """What both encoders know of each patch and cell: heads that training alone needs.
 
     Args:
+        model: whose words for classes and colours CLIP's patches are drawn to.
         class_names, colour_names: what patches and cells can show.
     """
 
@@ -37,36 +38,30 @@ class EncoderStage(nn.Module):
         self, model: Lisa, class_names: Sequence[str], colour_names: Sequence[str]
     ) -> None:
         super().__init__()
-        self.model = model
-        self.num_classes = len(class_names) + 1
+        self._num_classes = len(class_names) + 1
         names = [*class_names, *colour_names]
         ids = [model.tokenizer.encode([name])[1:] for name in names]  # without <s>
         self._words = [torch.tensor(of_name) for of_name in ids]
         self.background = nn.Parameter(torch.randn(1, model.config.llama.hidden_size) * 0.02)
         self.sam_head = nn.Linear(model.config.sam.prompt_embed_dim, len(names) + 1)
 
-    def forward(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
-        """Named losses of a batch of scenes; its questions are not looked at."""
-        batch = to_device(scenes, self.model.config, self.model.device, varied=True)
-        features = encode_images(self.model, batch)
-        bce, dice = self._point_losses(features.sam_embeddings, scenes.ids, batch)
-        return {**self.dense_losses(features, scenes), "bce": 2 * bce, "dice": 0.5 * dice}
-
-    def dense_losses(self, features: Features, scenes: SceneBatch) -> dict[str, torch.Tensor]:
-        """How well both encoders know what each patch and cell shows."""
+    def forward(
+        self, model: Lisa, features: Features, scenes: SceneBatch
+    ) -> dict[str, torch.Tensor]:
+        """A named loss for each encoder."""
         tokens, embeddings = features.image_tokens, features.sam_embeddings
         ids = scenes.ids.to(tokens.device)
         in_clip = shown_by_cells(in_middle(ids), int(tokens.shape[1] ** 0.5))
         in_sam = shown_by_cells(at_top_left(ids), embeddings.shape[-1])
         cells = embeddings.flatten(2).transpose(1, 2)
+        table = model.language_model.model.embed_tokens.weight
         return {
-            "clip": self._dense_loss(self._likeness(tokens), in_clip, scenes),
+            "clip": self._dense_loss(self._likeness(tokens, table), in_clip, scenes),
             "sam": self._dense_loss(self.sam_head(cells), in_sam, scenes),
         }
 
-    def _likeness(self, tokens: torch.Tensor) -> torch.Tensor:
+    def _likeness(self, tokens: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """Logits (B, N, 1 + names) of tokens (B, N, hidden), by the directions of the words."""
-        table = self.model.language_model.model.embed_tokens.weight
         names = torch.stack([table[ids].mean(0) for ids in self._words])
         names = F.normalize(torch.cat([self.background, names]), dim=-1)
         return _SHARPNESS * F.normalize(tokens.float(), dim=-1) @ names.T
@@ -79,7 +74,7 @@ class EncoderStage(nn.Module):
         classes = scenes.classes.to(device).gather(1, ids)
         colours = scenes.colours.to(device).gather(1, ids)
         of_class, of_colour = logits.float().split(
-            [self.num_classes, logits.shape[-1] - self.num_classes], dim=-1
+            [self._num_classes, logits.shape[-1] - self._num_classes], dim=-1
         )
         weight = _cell_weights(ids, scenes.classes.shape[1])
         loss = F.cross_entropy(of_class.mT, classes, reduction="none")
@@ -91,6 +86,29 @@ class EncoderStage(nn.Module):
             weight = weight * known
             loss = loss + 0.5 * (weight * of_colours).sum() / weight.sum()
         return loss
+
+
+class EncoderStage(nn.Module):
+    """A model, of which the encoders learn.
+
+    Args:
+        class_names, colour_names: as of `DenseHeads`.
+    """
+
+    def __init__(
+        self, model: Lisa, class_names: Sequence[str], colour_names: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.heads = DenseHeads(model, class_names, colour_names)
+
+    def forward(self, scenes: SceneBatch) -> dict[str, torch.Tensor]:
+        """Named losses of a batch of scenes; its questions are not looked at."""
+        batch = to_device(scenes, self.model.config, self.model.device, varied=True)
+        features = encode_images(self.model, batch)
+        bce, dice = self._point_losses(features.sam_embeddings, scenes.ids, batch)
+        dense = self.heads(self.model, features, scenes)
+        return {**dense, "bce": 2 * bce, "dice": 0.5 * dice}
 
     def _point_losses(
         self, embeddings: torch.Tensor, ids: torch.Tensor, batch: Batch

@@ -24,6 +24,9 @@ _FORCED_SHARE = 0.2
 # Kinds of questions that are learned slowly are asked more often, by this factor.
 _SLOW_KINDS = {"spatial": 2.0, "relation": 2.0, "size": 1.5}
 
+# Share of the pictures whose things are put somewhere else.
+_ELSEWHERE_SHARE = 0.25
+
 
 @dataclass(frozen=True)
 class SceneBatch:
@@ -211,12 +214,15 @@ def to_device(
     """What the network reads.
 
     Args:
-        varied: change light, colour balance, sharpness and noise of each picture at random.
+        varied: change light, colour balance, sharpness and noise of each picture at random, and
+            what is behind the things of some.
     """
     pixels = scenes.rgb.to(device).permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W)
-    if varied:
-        pixels = vary(pixels)
     ids = scenes.ids.to(device)
+    if varied:
+        elsewhere = torch.rand(len(ids), 1, 1, 1, device=device) < _ELSEWHERE_SHARE
+        pixels = torch.where(elsewhere & (ids[:, None] == 0), mottled(pixels), pixels)
+        pixels = vary(pixels)
     sam_pixels, geometry = _sam_pixels(pixels, config.sam.image_size)
     targets: list[list[int]] = [[] for _ in ids]
     for i, instances in zip(scenes.image_index, scenes.asked, strict=True):
@@ -236,18 +242,39 @@ def to_device(
     )
 
 
+def mottled(like: torch.Tensor) -> torch.Tensor:
+    """Pictures (B, 3, H, W) of grounds that no table of the simulator is: gravel, grass, cloth.
+
+    Noise of six sizes, coarse to fine or even, about one colour.
+    """
+    count, _, *size = like.shape
+    roughness = like.new_empty(count, 1, 1, 1).uniform_(0.5, 1.5)
+    pattern = torch.zeros_like(like[:, :1])
+    for octave in range(6):
+        coarse = like.new_empty(count, 1, 3 << octave, 4 << octave).uniform_(-1, 1)
+        pattern += roughness**octave * F.interpolate(coarse, size, mode="bilinear")
+    pattern /= pattern.std(dim=(2, 3), keepdim=True)
+    grey = like.new_empty(count, 1, 1, 1).uniform_(0.2, 0.8)
+    colour = grey + like.new_empty(count, 3, 1, 1).uniform_(-0.2, 0.2)
+    contrast = like.new_empty(count, 1, 1, 1).uniform_(0.05, 0.35)
+    return (colour * (1 + contrast * pattern)).clamp(0, 1)
+
+
 def vary(pixels: torch.Tensor) -> torch.Tensor:
     """Random light, white balance, saturation, sharpness and noise; colours keep their names.
 
     Args:
         pixels: (B, 3, H, W) in 0 to 1.
     """
-    count = len(pixels)
+    count, _, *size = pixels.shape
 
     def draw(low: float, high: float, channels: int = 1) -> torch.Tensor:
         return torch.empty(count, channels, 1, 1, device=pixels.device).uniform_(low, high)
 
     pixels = pixels.clamp(min=1e-4) ** draw(0.7, 1.4)
+    # Light from one side, shade on the other.
+    light = F.interpolate(pixels.new_empty(count, 1, 4, 5).uniform_(-1, 1), size, mode="bicubic")
+    pixels = pixels * torch.exp(light * draw(0.0, 0.7))
     pixels = pixels * draw(0.75, 1.25) * draw(0.92, 1.08, channels=3)
     grey = pixels.mean(dim=1, keepdim=True)
     pixels = grey + (pixels - grey) * draw(0.7, 1.3)

@@ -30,6 +30,8 @@ class SceneSettings:
         questions: about each scene, as many as it allows.
         held_out_meshes, held_out_words: those that are kept for testing, instead of those for
             training.
+        close_ups: share of the scenes that are seen from so near that one object fills much of the
+            picture.
     """
 
     width: int = 384
@@ -37,6 +39,7 @@ class SceneSettings:
     questions: int = 16
     held_out_meshes: bool = False
     held_out_words: bool = False
+    close_ups: float = 0.0
 
     @property
     def min_pixels(self) -> int:
@@ -64,7 +67,8 @@ class Example:
 
 def render_example(renderer: Renderer, seed: int, settings: SceneSettings) -> Example:
     """The scene of a seed and its questions."""
-    scene = sample_scene(seed, held_out_meshes=settings.held_out_meshes)
+    is_close_up = bool(np.random.default_rng([seed, 2]).random() < settings.close_ups)
+    scene = sample_scene(seed, held_out_meshes=settings.held_out_meshes, close_up=is_close_up)
     frame = renderer.render(scene)
     view = visible_objects(frame.ids, frame.depth, scene.objects, settings.min_pixels)
     questions = ask(
@@ -86,9 +90,10 @@ def render_example(renderer: Renderer, seed: int, settings: SceneSettings) -> Ex
 def render_scenes(
     folder: Path, settings: SceneSettings, *, count: int, first_seed: int = 0, workers: int = 1
 ) -> Iterator[int]:
-    """Render what is missing of `count` scenes; yields the number of scenes that are there.
+    """Render what is missing of `count` scenes; yields the number of them that are there.
 
-    An interrupted call is taken up again at the file that was not finished.
+    An interrupted call is taken up again at the file that was not finished.  Scenes that an earlier
+    call rendered beyond `count` stay; a file of fewer scenes than it should have is made anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = folder / "settings.json"
@@ -99,15 +104,17 @@ def render_scenes(
             "remove it or name another"
         )
     known.write_text(json.dumps(wanted))
-    starts = [s for s in range(0, count, _SHARD) if not _words(folder, s).is_file()]
-    done = count - sum(min(_SHARD, count - s) for s in starts)
-    yield done
+    wanted_of = {start: min(_SHARD, count - start) for start in range(0, count, _SHARD)}
+    there = {start: min(_count(folder, start), wanted_of[start]) for start in wanted_of}
+    starts = [start for start in wanted_of if there[start] < wanted_of[start]]
+    yield sum(there.values())
     work = partial(_render_shard, folder, settings, first_seed)
     # Not forked: an OpenGL context does not survive it.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for rendered in pool.map(work, starts, [min(_SHARD, count - s) for s in starts]):
-            done += rendered
-            yield done
+        rendered = pool.map(work, starts, [wanted_of[start] for start in starts])
+        for start, number in zip(starts, rendered, strict=True):
+            there[start] = number
+            yield sum(there.values())
 
 
 def _render_shard(
@@ -127,9 +134,12 @@ def _render_shard(
                     "questions": [asdict(question) for question in example.questions],
                 }
             )
-    np.save(folder / f"rgb-{start:07d}.npy", rgb)
-    np.save(folder / f"ids-{start:07d}.npy", ids)
+    # By a rename each: a smaller file of before may be in use, and stays whole if this is stopped.
     unfinished = _words(folder, start).with_suffix(".tmp")
+    for name, array in (("rgb", rgb), ("ids", ids)):
+        with unfinished.open("wb") as file:
+            np.save(file, array)
+        unfinished.replace(folder / f"{name}-{start:07d}.npy")
     unfinished.write_text(json.dumps(words))
     unfinished.replace(_words(folder, start))  # last: says that the shard is whole
     return count
@@ -137,6 +147,12 @@ def _render_shard(
 
 def _words(folder: Path, start: int) -> Path:
     return folder / f"words-{start:07d}.json"
+
+
+def _count(folder: Path, start: int) -> int:
+    """How many scenes a shard has; 0 if it is not finished."""
+    path = _words(folder, start)
+    return len(json.loads(path.read_text())) if path.is_file() else 0
 
 
 class SceneSet(Sequence[Example]):

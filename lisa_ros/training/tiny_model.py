@@ -42,24 +42,26 @@ from lisa_ros.training.embedded import (
     save_model,
     train_tokenizer,
 )
-from lisa_ros.training.encoders import EncoderStage
+from lisa_ros.training.encoders import DenseHeads, EncoderStage
 from lisa_ros.training.loop import Loop, LoopSettings, bf16_is_fast
 from lisa_ros.training.losses import LossWeights
 from lisa_ros.training.pointing import Pointing
 from lisa_ros.training.scene_batch import SceneBatch, crowd, make_scene_batch, to_device
 from lisa_ros.training.scene_set import Example, SceneSet, SceneSettings, render_scenes
 
-# Test sets of the card: whether meshes, and words, are those that training never uses.
-TEST_SETS = {
-    "seen": (False, False),
-    "held_out_words": (False, True),
-    "held_out_meshes": (True, False),
-    "held_out": (True, True),
+# Test sets of the card: what is other than in ordinary scenes with training's meshes and words.
+TEST_SETS: dict[str, dict[str, Any]] = {
+    "seen": {},
+    "held_out_words": {"held_out_words": True},
+    "held_out_meshes": {"held_out_meshes": True},
+    "held_out": {"held_out_meshes": True, "held_out_words": True},
+    "close_ups": {"close_ups": 1.0},
 }
 # Seeds of test scenes start here, those of calibration there; training scenes count up from 0.
 TEST_SEED = 1_000_000_000
 _CALIBRATION_SEED = 2_000_000_000
 _LAYERS = 3  # scenes whose things are laid over a picture that the encoders learn from
+_DENSE = 0.3  # weight of what each patch and cell shows, where encoders learn beside the words
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Recipe:
         questions: about each scene of a batch.
         encoder_steps, steps: optimiser steps of the two stages.
         encoder_rate: factor of the learning rate of both encoders in the second stage; with 0 they
-            stay as they are, as LISA's do.
+            stay as they are, as LISA's do. Their convolutions stay always: they cost most.
         first_word, first_word_found: weights of an answer's first token, which refuses or finds.
         false_refusals: share of the questions for what is there that the finished model may refuse;
             on fresh scenes it says how sure of a mask the model must be.
@@ -84,7 +86,7 @@ class Recipe:
     """
 
     sizes: EmbeddedSizes = field(default_factory=EmbeddedSizes)
-    settings: SceneSettings = field(default_factory=SceneSettings)
+    settings: SceneSettings = field(default_factory=lambda: SceneSettings(close_ups=0.4))
     scenes: int = 16_000
     test_scenes: int = 100
     test_questions: int = 10
@@ -181,13 +183,15 @@ def train(
     encoders.run(batches(1, recipe.encoder_steps), "encoders")
 
     model.requires_grad_(True)
-    for encoder in (model.vision_tower, model.visual_model.image_encoder):
-        encoder.requires_grad_(recipe.encoder_rate > 0)
+    for name, weight in model.named_parameters():
+        if _of_encoder(name):
+            weight.requires_grad_(recipe.encoder_rate > 0 and "patch_embed" not in name)
     settings = replace(settings, steps=recipe.steps, warmup_steps=min(300, recipe.steps // 10))
     everything = Loop(
         WordsAndMasks(
             model,
             LossWeights(first_word=recipe.first_word, first_word_found=recipe.first_word_found),
+            stage.heads if recipe.encoder_rate else None,
         ),
         folder / "everything",
         settings,
@@ -256,16 +260,16 @@ def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) ->
     """What the finished model answers about each of the test sets."""
     segmenter = Segmenter.from_pretrained(folder / "model", device=str(device))
     scores: dict[str, Any] = {}
-    for name, (meshes, words) in TEST_SETS.items():
-        seed = TEST_SEED + meshes * recipe.test_scenes
+    for name, other in TEST_SETS.items():
+        # The same pictures with held-out words as without.
+        place = 2 if "close_ups" in other else int("held_out_meshes" in other)
         scenes = _fresh_scenes(
             recipe,
             folder / f"test-{name}",
             recipe.test_scenes,
-            seed,
+            TEST_SEED + place * recipe.test_scenes,
             workers,
-            meshes=meshes,
-            words=words,
+            **other,
         )
         scores[name] = score_answers(segmenter, scene_cases(scenes), template="mask").as_dict()
         if name == "seen":  # how much of the score the words are worth
@@ -275,11 +279,15 @@ def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) ->
 
 
 class WordsAndMasks(nn.Module):
-    """A model with LISA's losses, which also learns to point."""
+    """A model with LISA's losses, which also learns to point.
 
-    def __init__(self, model: Lisa, weights: LossWeights) -> None:
+    Args:
+        heads: with them the encoders go on learning what each patch and cell shows.
+    """
+
+    def __init__(self, model: Lisa, weights: LossWeights, heads: DenseHeads | None = None) -> None:
         super().__init__()
-        self.model, self._weights = model, weights
+        self.model, self._weights, self.heads = model, weights, heads
         side = math.isqrt(model.config.num_image_tokens)
         self.pointing = Pointing(model.config.llama.hidden_size, side)
 
@@ -288,8 +296,12 @@ class WordsAndMasks(nn.Module):
         batch = to_device(scenes, self.model.config, self.model.device, varied=True)
         features = encode_images(self.model, batch)
         reading = read_batch(self.model, batch, features.image_tokens, self._weights)
-        losses = training_losses(self.model, batch, self._weights, features, reading)
-        return {**losses.named(), "pointing": self.pointing(reading, scenes)}
+        losses = training_losses(self.model, batch, self._weights, features, reading).named()
+        losses["pointing"] = self.pointing(reading, scenes)
+        if self.heads is not None:
+            dense = self.heads(self.model, features, scenes)
+            losses |= {name: _DENSE * loss for name, loss in dense.items()}
+        return losses
 
 
 def _of_encoder(name: str) -> bool:
@@ -302,17 +314,15 @@ def _fresh_scenes(
     count: int,
     first_seed: int,
     workers: int,
-    *,
-    meshes: bool = False,
-    words: bool = False,
+    **other: Any,
 ) -> SceneSet:
-    """Scenes that training never saw, with its meshes and words or with held-out ones."""
-    settings = replace(
-        recipe.settings,
-        held_out_meshes=meshes,
-        held_out_words=words,
-        questions=recipe.test_questions,
-    )
+    """Scenes that training never saw.
+
+    Args:
+        other: settings in which they are not ordinary scenes with training's meshes and words.
+    """
+    ordinary = replace(recipe.settings, questions=recipe.test_questions, close_ups=0.0)
+    settings = replace(ordinary, **other)
     for _ in render_scenes(folder, settings, count=count, first_seed=first_seed, workers=workers):
         pass
     return SceneSet(folder)
@@ -363,9 +373,11 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--start", metavar="FOLDER", help="an embedded model to go on from")
-    for name in ("scenes", "images", "questions", "encoder_steps", "steps", "seed"):
+    names = ("scenes", "images", "questions", "encoder_steps", "steps", "encoder_rate", "seed")
+    for name in names:
         default = getattr(recipe, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N")
+        kind = type(default)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, metavar="N")
     arguments = vars(parser.parse_args())
     folder, device, workers = (arguments.pop(name) for name in ("folder", "device", "workers"))
     console = Console()

@@ -216,6 +216,20 @@ def test_the_camera_looks_at_the_objects_as_asked(scenes: list[Scene]) -> None:
     assert np.mean(in_view) > 0.85
 
 
+def test_a_close_up_is_near_one_of_its_objects_and_before_none() -> None:
+    scenes = [sample_scene(seed, close_up=True) for seed in range(60)]
+    near = []
+    for scene in scenes:
+        eye = scene.view.world_from_optical[:3, 3]
+        away = [np.linalg.norm(eye - item.position) for item in scene.objects]
+        radii = [np.linalg.norm(item.size) / 2 for item in scene.objects]
+        near.append(min(away))
+        assert np.subtract(away, radii).min() > 0.02
+    assert max(near) < 0.55
+    assert np.median(near) < 0.35
+    assert [s.objects for s in scenes[:5]] == [sample_scene(seed).objects for seed in range(5)]
+
+
 def test_the_camera_keeps_its_view_at_any_size() -> None:
     small, large = sample_scene(3).camera(384, 288), sample_scene(3).camera(768, 576)
     point = np.array([[0.02, 0.01, 0.05]])

@@ -24,8 +24,7 @@ def card() -> dict:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TEST_SETS)
 def test_it_does_as_its_card_says(card, name, tmp_path):
-    meshes, words = TEST_SETS[name]
-    settings = SceneSettings(questions=6, held_out_meshes=meshes, held_out_words=words)
+    settings = SceneSettings(questions=6, **TEST_SETS[name])
     for _ in render_scenes(tmp_path, settings, count=SCENES, first_seed=FRESH_SEED, workers=2):
         pass
     segmenter = Segmenter.from_pretrained(device="cpu")

@@ -19,7 +19,7 @@ from lisa_ros.model.tokenizer import LisaTokenizer
 from lisa_ros.perception import Segmenter, Status
 from lisa_ros.sim.catalog import CLASS_NAMES, COLOURS
 from lisa_ros.sim.instructions import Question
-from lisa_ros.training import scene_batch
+from lisa_ros.training import scene_batch, scene_set
 from lisa_ros.training.embedded import EmbeddedSizes, embedded_config, new_model, num_weights
 from lisa_ros.training.losses import IGNORE
 from lisa_ros.training.scene_batch import (
@@ -27,6 +27,7 @@ from lisa_ros.training.scene_batch import (
     as_turn,
     crowd,
     make_scene_batch,
+    mottled,
     to_device,
     vary,
 )
@@ -64,9 +65,9 @@ def test_the_card_scores_scenes_that_were_not_learned(trained):
         assert card[name]["cases_present"] > 0
         assert 0 <= card[name]["giou"] < 0.6  # eight scenes teach nothing about others
     assert card["giou_with_another_question"] < 0.6
-    for name, (_, words) in TEST_SETS.items():
+    for name, other in TEST_SETS.items():
         questions = [q for e in SceneSet(trained / f"test-{name}") for q in e.questions]
-        assert {q.held_out for q in questions} == {words}
+        assert {q.held_out for q in questions} == {"held_out_words" in other}
 
 
 def test_a_start_of_other_sizes_is_refused(trained):
@@ -85,12 +86,13 @@ def test_a_start_of_other_sizes_is_refused(trained):
 
 
 def test_sets_differ_in_meshes_and_words_alone(trained):
-    seen, held_out_words, held_out_meshes, held_out = (
+    seen, held_out_words, held_out_meshes, held_out, close_ups = (
         SceneSet(trained / f"test-{name}")[0].rgb for name in TEST_SETS
     )
     assert np.array_equal(seen, held_out_words)
     assert np.array_equal(held_out_meshes, held_out)
     assert not np.array_equal(seen, held_out)
+    assert not np.array_equal(seen, close_ups)
 
 
 def test_scores_tell_refusals_from_misses():
@@ -143,6 +145,21 @@ def test_rendering_goes_on_where_it_stopped(tmp_path):
         assert {t for q in example.questions for t in q.targets} <= set(np.unique(example.ids))
     with pytest.raises(ValueError, match="other settings"):
         list(render_scenes(tmp_path, settings, count=3, first_seed=7))
+
+
+def test_more_scenes_fill_a_file_up_and_fewer_remove_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(scene_set, "_SHARD", 3)
+    settings = small_recipe().settings
+    assert list(render_scenes(tmp_path, settings, count=2)) == [0, 2]
+    before = SceneSet(tmp_path)
+    assert list(render_scenes(tmp_path, settings, count=5)) == [2, 3, 5]
+    after = SceneSet(tmp_path)
+    assert len(after) == 5
+    for old, new in zip(before, after, strict=False):  # the old ones are in use
+        assert np.array_equal(old.rgb, new.rgb)
+        assert old.questions == new.questions
+    assert list(render_scenes(tmp_path, settings, count=4)) == [4]
+    assert len(SceneSet(tmp_path)) == 5
 
 
 def test_the_shipped_size_stays_below_20_mb(trained):
@@ -297,6 +314,30 @@ def test_variation_keeps_pictures_pictures():
     assert varied.min() >= 0
     assert varied.max() <= 1
     assert not torch.equal(varied, pixels)
+
+
+def test_only_what_is_behind_the_things_is_put_elsewhere(monkeypatch):
+    """And in about the share of the pictures that is meant."""
+    monkeypatch.setattr(scene_batch, "vary", lambda pixels: pixels)
+    torch.manual_seed(0)
+    rgb = torch.full((400, 12, 16, 3), 51, dtype=torch.uint8)
+    ids = torch.zeros(400, 12, 16, dtype=torch.uint8)
+    ids[:, 3:9, 4:12] = 1
+    scenes = SceneBatch(rgb, ids, [], [], [], [], torch.zeros(400, 256), torch.zeros(400, 256))
+    config = embedded_config(replace(SIZES, sam_image=16))
+    batch = to_device(scenes, config, torch.device("cpu"), varied=True)
+    plain = to_device(scenes, config, torch.device("cpu"), varied=False)
+    moved = (batch.sam_pixels != plain.sam_pixels).any(1)[:, :12]
+    assert not moved[ids > 0].any()
+    assert 0.15 < moved.flatten(1).any(1).float().mean() < 0.35
+
+
+def test_a_mottled_ground_is_a_picture_and_never_the_same():
+    ground = mottled(torch.zeros(6, 3, 96, 128))
+    assert ground.min() >= 0
+    assert ground.max() <= 1
+    assert (ground.std(dim=(2, 3)) > 0.005).all()
+    assert not torch.equal(ground[0], ground[1])
 
 
 def test_questions_are_put_as_the_package_puts_them():
