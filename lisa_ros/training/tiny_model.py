@@ -273,8 +273,8 @@ def _scores(recipe: Recipe, folder: Path, device: torch.device, workers: int) ->
         )
         scores[name] = score_answers(segmenter, scene_cases(scenes), template="mask").as_dict()
         if name == "seen":  # how much of the score the words are worth
-            other = score_answers(segmenter, cases_of_others(scenes), template="mask")
-            scores["giou_with_another_question"] = other.as_dict()["giou"]
+            of_others = score_answers(segmenter, cases_of_others(scenes), template="mask")
+            scores["giou_with_another_question"] = of_others.as_dict()["giou"]
     return scores
 
 

@@ -445,7 +445,7 @@ def test_without_open3d_the_point_filter_says_what_to_do(monkeypatch):
     monkeypatch.setattr(point_filter, "o3d", None)
     monkeypatch.setattr(point_filter, "_WHY_MISSING", "No module named 'open3d'", raising=False)
     depth, mask = on_wall(SHAPES["plane"])
-    with pytest.raises(GeometryError, match="pip install open3d-cpu.*point_filter to false"):
+    with pytest.raises(GeometryError, match=r"pip install open3d-cpu.*point_filter to false"):
         geometry(depth, mask, DEFAULT)
     assert geometry(depth, mask, replace(DEFAULT, point_filter=False)).is_valid
 
