@@ -70,6 +70,22 @@ def test_the_card_scores_scenes_that_were_not_learned(trained):
         assert {q.held_out for q in questions} == {"held_out_words" in other}
 
 
+def test_encoders_learn_along_but_for_their_convolutions(trained):
+    """And what each patch and cell shows stays one of the losses."""
+    before, after = (
+        torch.load(trained / stage / "last.pt", weights_only=True)["module"]
+        for stage in ("encoders", "everything")
+    )
+    encoders = [n for n in before if "vision_tower." in n or "image_encoder." in n]
+    stems = [name for name in encoders if "patch_embed" in name]
+    assert stems
+    assert not set(stems) & set(after)  # a checkpoint holds what learns
+    layers = [n for n in encoders if n.endswith(("fc1.weight", "lin1.weight"))]
+    for name in [*layers, "heads.background", "heads.sam_head.weight"]:
+        assert not torch.equal(before[name], after[name]), name
+    assert len(layers) == 4  # two layers of each encoder
+
+
 def test_a_start_of_other_sizes_is_refused(trained):
     """A stride and a sigmoid show in no weight, and would be taken over in silence."""
     start = load(trained / "model", device="cpu", precision="fp32")
