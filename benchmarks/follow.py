@@ -284,7 +284,7 @@ def run_kind(segmenter: Segmenter, kind: str, options: argparse.Namespace) -> di
     tallies: dict[str, Tally] = defaultdict(Tally)
     ways = (FOLLOW, MASK_PROMPT) if options.mask_prompt else (FOLLOW,)
     asked: list[dict[str, int]] = []
-    wrong, seed = 0, SEED
+    wrong, seed = 0, SEED + 10_000 * options.part
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task(kind, total=options.sequences)
         while len(asked) < options.sequences and wrong < 5 * options.sequences:
@@ -317,6 +317,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
     parser.add_argument("--sequences", type=int, default=20, metavar="N", help="of each kind")
+    parser.add_argument("--part", type=int, default=0, metavar="K", help="others for each part")
     parser.add_argument("--frames", type=int, default=80, metavar="N")
     parser.add_argument("--swing", type=float, default=50.0, metavar="DEG", help="to either side")
     parser.add_argument(
@@ -334,6 +335,7 @@ def main() -> int:
     result = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "machine": describe_machine(torch.device("cpu")),
+        "part": options.part,
         "mask_prompt_steps": options.mask_prompt,
         **{kind: run_kind(segmenter, kind, options) for kind in KINDS_OF_SEQUENCES},
     }

@@ -15,6 +15,8 @@ from lisa_ros.model.preprocessing import MaskGeometry, upscale_masks
 from lisa_ros.model.tokenizer import IMAGE_TOKEN_INDEX, LisaTokenizer
 from lisa_ros.training.losses import IGNORE, Losses, LossWeights, mask_losses, probability_bce
 
+_OPENING = 2  # tokens of an answer that say whether something is there
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -183,13 +185,14 @@ def read_batch(
 
 
 def _label_counts(labels: Sequence[int], seg_id: int, weights: LossWeights) -> list[float]:
-    """What each of a conversation's labels counts: the first of an answer more than the others."""
+    """What each of a conversation's labels counts: an answer's opening more than the rest."""
     counts = [1.0] * len(labels)
     learned = [label != IGNORE for label in labels]
     for first in (j for j in range(len(labels)) if learned[j] and not (j and learned[j - 1])):
         end = learned.index(False, first) if False in learned[first:] else len(labels)
         gives_mask = seg_id in labels[first:end]
-        counts[first] = weights.first_word_found if gives_mask else weights.first_word
+        opening = weights.opening_found if gives_mask else weights.opening
+        counts[first : min(first + _OPENING, end)] = [opening] * min(_OPENING, end - first)
     return counts
 
 

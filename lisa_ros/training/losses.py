@@ -20,9 +20,10 @@ class LossWeights:
 
     `similarity`, `quality` (SAM's IoU estimates) and `object_score` are for models with these aids
     (`SamConfig`); the published ones have none.
-    `first_word` is the weight of an answer's first token among its others: where it says whether
-    something is there, one word in twenty is all that refusing is learned from.  For an answer
-    with a mask it is `first_word_found`: above `first_word`, a model must be surer to refuse.
+    `opening` is the weight of each of an answer's first two tokens among its others: they say
+    whether something is there ("Sure," or "There", "There is" or "There are"), and one or two words
+    in twenty are all that refusing is learned from.  For an answer with a mask it is
+    `opening_found`: above `opening`, a model must be surer to refuse.
     """
 
     ce: float = 1.0
@@ -31,8 +32,8 @@ class LossWeights:
     similarity: float = 1.0
     quality: float = 1.0
     object_score: float = 2.0
-    first_word: float = 1.0
-    first_word_found: float = 1.0
+    opening: float = 1.0
+    opening_found: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -245,19 +245,25 @@ def to_device(
 def mottled(like: torch.Tensor) -> torch.Tensor:
     """Pictures (B, 3, H, W) of grounds that no table of the simulator is: gravel, grass, cloth.
 
-    Noise of six sizes, coarse to fine or even, about one colour.
+    A pattern about one colour.
     """
+    count = len(like)
+    pattern = _pattern(like)
+    grey = like.new_empty(count, 1, 1, 1).uniform_(0.2, 0.8)
+    colour = grey + like.new_empty(count, 3, 1, 1).uniform_(-0.2, 0.2)
+    contrast = like.new_empty(count, 1, 1, 1).uniform_(0.05, 0.35)
+    return (colour * (1 + contrast * pattern)).clamp(0, 1)
+
+
+def _pattern(like: torch.Tensor) -> torch.Tensor:
+    """Noise (B, 1, H, W) of six sizes, mostly coarse, mostly fine or even; of deviation 1."""
     count, _, *size = like.shape
     roughness = like.new_empty(count, 1, 1, 1).uniform_(0.5, 1.5)
     pattern = torch.zeros_like(like[:, :1])
     for octave in range(6):
         coarse = like.new_empty(count, 1, 3 << octave, 4 << octave).uniform_(-1, 1)
         pattern += roughness**octave * F.interpolate(coarse, size, mode="bilinear")
-    pattern /= pattern.std(dim=(2, 3), keepdim=True)
-    grey = like.new_empty(count, 1, 1, 1).uniform_(0.2, 0.8)
-    colour = grey + like.new_empty(count, 3, 1, 1).uniform_(-0.2, 0.2)
-    contrast = like.new_empty(count, 1, 1, 1).uniform_(0.05, 0.35)
-    return (colour * (1 + contrast * pattern)).clamp(0, 1)
+    return pattern / pattern.std(dim=(2, 3), keepdim=True)
 
 
 def vary(pixels: torch.Tensor) -> torch.Tensor:
@@ -266,15 +272,14 @@ def vary(pixels: torch.Tensor) -> torch.Tensor:
     Args:
         pixels: (B, 3, H, W) in 0 to 1.
     """
-    count, _, *size = pixels.shape
+    count = len(pixels)
 
     def draw(low: float, high: float, channels: int = 1) -> torch.Tensor:
         return torch.empty(count, channels, 1, 1, device=pixels.device).uniform_(low, high)
 
     pixels = pixels.clamp(min=1e-4) ** draw(0.7, 1.4)
-    # Light from one side, shade on the other.
-    light = F.interpolate(pixels.new_empty(count, 1, 4, 5).uniform_(-1, 1), size, mode="bicubic")
-    pixels = pixels * torch.exp(light * draw(0.0, 0.7))
+    # Light from one side, shade on the other, and a grain that rendered surfaces lack.
+    pixels = pixels * torch.exp(_pattern(pixels) * draw(0.0, 0.4))
     pixels = pixels * draw(0.75, 1.25) * draw(0.92, 1.08, channels=3)
     grey = pixels.mean(dim=1, keepdim=True)
     pixels = grey + (pixels - grey) * draw(0.7, 1.3)

@@ -79,7 +79,7 @@ class Recipe:
         encoder_steps, steps: optimiser steps of the two stages.
         encoder_rate: factor of the learning rate of both encoders in the second stage; with 0 they
             stay as they are, as LISA's do. Their convolutions stay always: they cost most.
-        first_word, first_word_found: weights of an answer's first token, which refuses or finds.
+        opening, opening_found: weights of an answer's first two tokens, which refuse or find.
         false_refusals: share of the questions for what is there that the finished model may refuse;
             on fresh scenes it says how sure of a mask the model must be.
         start: folder of an embedded model of these sizes to go on from: its vocabulary and weights.
@@ -98,8 +98,8 @@ class Recipe:
     steps: int = 14_000
     learning_rate: float = 8e-4
     encoder_rate: float = 0.0
-    first_word: float = 4.0
-    first_word_found: float = 80.0
+    opening: float = 4.0
+    opening_found: float = 80.0
     false_refusals: float = 0.05
     seed: int = 0
     start: str | None = None
@@ -190,7 +190,7 @@ def train(
     everything = Loop(
         WordsAndMasks(
             model,
-            LossWeights(first_word=recipe.first_word, first_word_found=recipe.first_word_found),
+            LossWeights(opening=recipe.opening, opening_found=recipe.opening_found),
             stage.heads if recipe.encoder_rate else None,
         ),
         folder / "everything",

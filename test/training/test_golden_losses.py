@@ -86,7 +86,7 @@ def test_losses_and_gradients(first_golden, name):
     )
 
 
-def test_the_first_words_of_answers_can_count_more(first_golden):
+def test_the_openings_of_answers_can_count_more(first_golden):
     batch = golden_batch(first_golden, "batch0")
     seg_id = first_golden.model.tokenizer.seg_id
 
@@ -96,22 +96,22 @@ def test_the_first_words_of_answers_can_count_more(first_golden):
             ce = training_losses(first_golden.model, changed, LossWeights(**weights)).ce.item()
         return ce * sum(label != IGNORE for c in conversations for label in c.labels)
 
-    def first_words(gives_mask: bool):
-        """The batch with nothing else to learn than the first words of some answers."""
+    def openings(gives_mask: bool):
+        """The batch with nothing else to learn than the first two words of some answers."""
         for conversation in batch.conversations:
             labels = list(conversation.labels)
             runs = [list(run) for _, run in groupby(labels, lambda label: label != IGNORE)]
             kept: list[int] = []
             for run in runs:
                 is_answer = run[0] != IGNORE and (seg_id in run) == gives_mask
-                kept += [run[0] if is_answer else IGNORE, *[IGNORE] * (len(run) - 1)]
+                kept += [label if is_answer and k < 2 else IGNORE for k, label in enumerate(run)]
             yield replace(conversation, labels=tuple(kept))
 
-    refusing, finding = (ce_sum(list(first_words(found))) for found in (False, True))
+    refusing, finding = (ce_sum(list(openings(found))) for found in (False, True))
     assert refusing > 0
     assert finding > 0
     expected = ce_sum(batch.conversations) + 4 * refusing + 6 * finding
-    got = ce_sum(batch.conversations, first_word=5.0, first_word_found=7.0)
+    got = ce_sum(batch.conversations, opening=5.0, opening_found=7.0)
     assert got == pytest.approx(expected, rel=1e-5)
 
 
