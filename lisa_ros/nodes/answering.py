@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lisa_ros.model.errors import LisaError
-from lisa_ros.nodes.frames import Frame, FrameBuffer
+from lisa_ros.nodes.frames import DEPTH_PATIENCE, Frame, FrameBuffer
 from lisa_ros.nodes.image_conversion import ConversionError, image_to_rgb
 from lisa_ros.nodes.questions import Outcome, Progress, Question
 from lisa_ros.perception import (
@@ -226,15 +226,16 @@ class Answerer:
         lifter, lift = self._lifter, settings.lift
         if lifter is None or lift is None:
             return None
-        is_expected = question.require_3d or (lift.use_depth and question.frame is None)
+        is_expected = question.require_3d or (lift.use_depth and not frame.is_of_request)
         if frame.depth is None and not is_expected:
             return None
         transform = lifter.locate(frame, lift)
 
         def lift_masks(masks: Sequence[np.ndarray]) -> Lifted:
             # A camera_info may have come after its image, while the model was at work.
-            own = question.frame is not None
-            shown = frame if own else self._frames.with_own_infos(frame, settings.image_timeout)
+            shown = frame
+            if not frame.is_of_request:
+                shown = self._frames.with_own_infos(frame, settings.image_timeout)
             assert self._encoded is not None
             return lifter.lift(shown, self._encoded.rgb, masks, transform, lift)
 
@@ -283,21 +284,27 @@ class Answerer:
             return question.frame
         if conversation is not None:
             return conversation.frame
-        deadline = time.monotonic() + settings.image_timeout
+        started = time.monotonic()
         frame = self._frames.newest()
-        while frame is None or self._age(frame) > (settings.max_image_age or float("inf")):
+        while True:
+            waited = time.monotonic() - started
+            if frame is not None and not self._is_stale(frame, settings):
+                if waited > DEPTH_PATIENCE or not _waits_for_depth(question, frame, settings):
+                    return frame
+            elif waited > settings.image_timeout:
+                return self._no_fresh_image(frame, settings)
             end = early_end(question, None)
             if end is not None:
                 return end
-            if time.monotonic() > deadline:
-                return self._no_fresh_image(frame, settings)
-            frame = self._frames.wait_newer(frame, _POLL) or frame
-        return frame
+            self._frames.wait_newer(frame, _POLL)
+            frame = self._frames.newest()  # the same one may have got its depth
+
+    def _is_stale(self, frame: Frame, settings: AnswerSettings) -> bool:
+        return self._age(frame) > (settings.max_image_age or float("inf"))
 
     def why_stale(self, frame: Frame, settings: AnswerSettings) -> Outcome | None:
         """The end of a question about a frame that is too old; None if it is not."""
-        is_stale = self._age(frame) > (settings.max_image_age or float("inf"))
-        return self._no_fresh_image(frame, settings) if is_stale else None
+        return self._no_fresh_image(frame, settings) if self._is_stale(frame, settings) else None
 
     def _no_fresh_image(self, frame: Frame | None, settings: AnswerSettings) -> Outcome:
         if frame is None:
@@ -323,6 +330,13 @@ class Answerer:
 
     def _age(self, frame: Frame) -> float:
         return (self._now_ns() - frame.stamp_ns) / 1e9
+
+
+def _waits_for_depth(question: Question, frame: Frame, settings: AnswerSettings) -> bool:
+    """Whether a frame will not do yet: 3D is required of it, and its depth may still come."""
+    has_camera = settings.lift is not None and settings.lift.use_depth
+    is_new = time.monotonic() - frame.received_at < DEPTH_PATIENCE
+    return question.require_3d and has_camera and frame.depth is None and is_new
 
 
 def early_end(question: Question, frame: Frame | None) -> Outcome | None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 _NANOSECONDS = 1_000_000_000
-_DEPTH_EXPECTED = 1 * _NANOSECONDS  # an image waits for its depth if depth came this recently
+DEPTH_PATIENCE = 1.0  # seconds that an image waits for its depth
+_DEPTH_EXPECTED = 1 * _NANOSECONDS  # depth comes if it came this recently, by stamps
 _CLOCK_JUMP = 1 * _NANOSECONDS  # stamps further back than this mean a new bag or a reset clock
 _HISTORY = 10  # messages of each topic that wait for their partner
 _IMAGES = 60  # images that do: at 60 Hz as many as depth is waited for
@@ -119,12 +120,14 @@ class FrameBuffer:
     def newest(self) -> Frame | None:
         """The newest matched frame, which from now on counts as used."""
         with self._changed:
+            self._match()  # an image may have waited long enough
             self._newest_used = True
             return self._with_infos(self._newest)
 
     def wait_newer(self, than: Frame | None, timeout: float) -> Frame | None:
         """The newest frame once it is another one than `than`; None after `timeout` seconds."""
         with self._changed:
+            self._match()
             # Not by stamp: some drivers leave it at zero.
             seen = None if than is None else than.image
             newer = self._changed.wait_for(
@@ -179,12 +182,15 @@ class FrameBuffer:
         for i in reversed(range(len(self._images))):
             image, received_at = self._images[i]
             depth = _nearest(self._depths, stamp_ns(image), self.sync_slop)
-            if depth is None and self._depth_is_expected(stamp_ns(image)):
+            if depth is None and self._depth_may_come(stamp_ns(image), received_at):
                 continue
             # Older images can no longer become the newest frame.
             self.counts.unmatched += i
             for _ in range(i + 1):
                 self._images.popleft()
+            if depth is None and self._newest_serves_for(stamp_ns(image)):
+                self.counts.unmatched += 1
+                return
             if self._newest is not None and not self._newest_used:
                 self.counts.unused += 1
             self._newest = Frame(image, depth, received_at=received_at)
@@ -193,13 +199,25 @@ class FrameBuffer:
             self._changed.notify_all()
             return
 
-    def _depth_is_expected(self, stamp: int) -> bool:
+    def _depth_may_come(self, stamp: int, received_at: float) -> bool:
         """Whether an image without depth should wait: depth comes, and is not past it yet."""
-        if not self._depths:
+        if not self._depths or time.monotonic() - received_at > DEPTH_PATIENCE:
             return False
         newest = stamp_ns(self._depths[-1])
-        slop = int(self.sync_slop * _NANOSECONDS)
-        return newest <= stamp + slop and stamp - newest < _DEPTH_EXPECTED
+        is_past = newest > stamp + int(self.sync_slop * _NANOSECONDS)
+        # A camera that is triggered now and then: the picture before had depth.
+        had_depth = self._newest is not None and self._newest.depth is not None
+        comes = stamp - newest < _DEPTH_EXPECTED or (had_depth and len(self._images) == 1)
+        return comes and not is_past
+
+    def _newest_serves_for(self, stamp: int) -> bool:
+        """Whether the newest frame is better than an image without depth: it has some, and is
+        hardly older.  So depth that is slower than the images does not come and go.
+        """
+        newest = self._newest
+        if newest is None or newest.depth is None:
+            return False
+        return stamp - newest.stamp_ns < _DEPTH_EXPECTED
 
     def _improve_newest(self) -> None:
         """Give the newest frame a depth that lies nearer than the one it was matched with."""

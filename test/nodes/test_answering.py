@@ -172,13 +172,41 @@ def test_some_objects_without_3d_are_no_failure(ready, lifter):
 
 def test_who_wants_no_3d_hears_nothing_of_it(ready, lifter):
     lifter.problem, lifter.note = MISMATCH, "no depth"
-    own = Frame(image())
+    own = Frame(image(), is_of_request=True)
     assert ready.ask("the cup", frame=own).message == ""
     ready.settings = replace(ready.settings, lift=LiftSettings(use_depth=False))
     assert ready.ask("the cup").message == ""
     assert lifter.lifted == []
     assert ready.ask("the cup", frame=own, require_3d=True).status is Status.DEPTH_MISMATCH
-    assert ready.ask("the cup", frame=Frame(image(), depth=image())).message == "no depth"
+    own = Frame(image(), depth=image(), is_of_request=True)
+    assert ready.ask("the cup", frame=own).message == "no depth"
+
+
+def test_a_follow_up_on_a_requests_image_keeps_its_camera(ready, lifter):
+    ready.frames.add_camera_info(image())
+    ready.frames.add_depth_camera_info(image())
+    own = Frame(image(), depth=image(), is_of_request=True)
+    ready.ask("the cup", frame=own)
+    ready.ask("no, the other one", keep_context=True)
+    assert [frame for frame, *_ in lifter.lifted] == [own, own]
+
+
+def test_a_question_that_needs_3d_waits_for_the_depth_of_its_image(ready, lifter):
+    ready.frames.clear()
+    question = ready.submit("the cup", require_3d=True)
+    shot, depth = image(), image()
+    ready.frames.add_image(shot)  # of a camera that has never given depth before
+    time.sleep(0.1)
+    ready.frames.add_depth(depth)
+    outcome = ready.end(question)
+    assert (outcome.frame.image, outcome.frame.depth) == (shot, depth)
+
+
+def test_nobody_waits_for_depth_for_ever(ready, lifter):
+    ready.frames.add_image(image())
+    assert ready.ask("the cup").seconds["total"] < 0.5
+    assert ready.ask("the cup", require_3d=True).frame.depth is None
+    assert ready.ask("the cup", require_3d=True).seconds["total"] < 0.5  # nothing will come now
 
 
 def test_a_cancelled_question_is_not_lifted(ready, lifter):

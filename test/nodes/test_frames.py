@@ -135,6 +135,45 @@ def test_slow_depth_gives_frames_with_depth(frames):
     assert sum(f.depth is not None for f in seen) >= 29
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_frame_with_depth_stays_where_the_next_image_has_none(frames, before):
+    """Image at 30 Hz, depth at 15 Hz: also while a depth has come before its image, or is lost."""
+    for i in range(30):
+        stamp = round(i * 1000 / 30)
+        if not before:
+            frames.add_image(message(stamp))
+        if i % 2 == 0 and i != 10:
+            frames.add_depth(message(stamp))
+            assert frames.newest() is None or frames.newest().depth is not None
+        if before:
+            frames.add_image(message(stamp))
+        assert frames.newest().depth is not None
+    assert frames.newest().stamp_ns >= START + 900 * MS
+    assert accounted(frames) + 1 >= frames.counts.images
+
+
+def test_a_triggered_camera(frames):
+    """One picture in ten seconds, each with a depth that comes a little later."""
+    for ms in (0, 10_000, 20_000):
+        frames.add_image(message(ms))
+        if ms:
+            assert frames.newest().stamp_ns == START + (ms - 10_000) * MS
+        frames.add_depth(message(ms))
+        assert frames.newest().stamp_ns == START + ms * MS
+        assert frames.newest().depth is not None
+
+
+def test_a_triggered_camera_whose_depth_is_lost(frames, monkeypatch):
+    monkeypatch.setattr("lisa_ros.nodes.frames.DEPTH_PATIENCE", 0.05)
+    frames.add_image(message(0))
+    frames.add_depth(message(0))
+    frames.add_image(message(10_000))
+    assert frames.newest().depth is not None
+    time.sleep(0.06)
+    assert frames.newest().stamp_ns == START + 10_000 * MS  # no further message has come
+    assert frames.newest().depth is None
+
+
 def test_late_depth_completes_an_older_image(frames):
     """Depth that takes 100 ms longer than its image still finds it."""
     frames.add_depth(message(-1000 / 30))
