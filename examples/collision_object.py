@@ -105,6 +105,8 @@ def main() -> int:
     def on_answer(answer: Answer) -> None:
         if not (answer.final and answer.status in (Answer.FOUND, Answer.NOT_FOUND)):
             return  # says nothing about where things are
+        if answer.source == Answer.SOURCE_FOLLOW:
+            return  # of one object; the others are still there
         for message in collision_objects(answer, frozenset(known)):
             publisher.publish(message)
             change = known.add if message.operation == collision_object.ADD else known.discard

@@ -114,7 +114,6 @@ class Answerer:
         default_template = self.segmenter.model.config.default_template
         question.template = question.template or settings.template or default_template
         conversation = self._conversation = self._current_conversation(question, settings)
-        question.on_progress(question, Progress("waiting"))
         frame = self._choose_frame(question, conversation, settings)
         if isinstance(frame, Outcome):
             return frame
@@ -288,25 +287,32 @@ class Answerer:
         frame = self._frames.newest()
         while True:
             waited = time.monotonic() - started
-            if frame is not None and not self._is_stale(frame, settings):
+            if frame is not None and self._is_fresh(question, frame, settings):
                 if waited > DEPTH_PATIENCE or not _waits_for_depth(question, frame, settings):
                     return frame
             elif waited > settings.image_timeout:
-                return self._no_fresh_image(frame, settings)
+                return self._no_fresh_image(question, frame, settings)
             end = early_end(question, None)
             if end is not None:
                 return end
             self._frames.wait_newer(frame, _POLL)
             frame = self._frames.newest()  # the same one may have got its depth
 
-    def _is_stale(self, frame: Frame, settings: AnswerSettings) -> bool:
-        return self._age(frame) > (settings.max_image_age or float("inf"))
+    def _is_fresh(self, question: Question, frame: Frame, settings: AnswerSettings) -> bool:
+        is_stale = self._age(frame) > (settings.max_image_age or float("inf"))
+        return not is_stale and frame.stamp_ns >= question.not_before
 
-    def why_stale(self, frame: Frame, settings: AnswerSettings) -> Outcome | None:
+    def why_stale(
+        self, question: Question, frame: Frame, settings: AnswerSettings
+    ) -> Outcome | None:
         """The end of a question about a frame that is too old; None if it is not."""
-        return self._no_fresh_image(frame, settings) if self._is_stale(frame, settings) else None
+        if self._is_fresh(question, frame, settings):
+            return None
+        return self._no_fresh_image(question, frame, settings)
 
-    def _no_fresh_image(self, frame: Frame | None, settings: AnswerSettings) -> Outcome:
+    def _no_fresh_image(
+        self, question: Question, frame: Frame | None, settings: AnswerSettings
+    ) -> Outcome:
         if frame is None:
             return Outcome(
                 Status.NO_IMAGE,
@@ -318,6 +324,15 @@ class Answerer:
                 Status.STALE_IMAGE,
                 "expected an image with the time at which it was taken, got stamp 0; let the "
                 "driver set it, or set max_image_age to 0",
+                frame,
+            )
+        early = (question.not_before - frame.stamp_ns) / 1e9
+        if early > 0:
+            return Outcome(
+                Status.STALE_IMAGE,
+                f"expected an image stamped at not_before or later, got one of {early:.3g} s "
+                f"before, and none came within {settings.image_timeout:g} s; check the camera, "
+                "the clock that gave not_before, or raise image_timeout",
                 frame,
             )
         return Outcome(

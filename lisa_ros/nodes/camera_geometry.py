@@ -54,6 +54,7 @@ def registered_depth(
     frame: Frame,
     image_shape: tuple[int, int],
     *,
+    use_depth: bool = True,
     assume_registered: bool = False,
     resolve_topic: Callable[[str], str] = lambda name: name,
 ) -> RegisteredDepth:
@@ -66,6 +67,7 @@ def registered_depth(
     Args:
         frame: with depth and camera_info.
         image_shape: (H, W) of the image.
+        use_depth: whether the node listens to depth, for the message where there is none.
         assume_registered: believe it without looking at frame_id and intrinsics.
         resolve_topic: from the node's name of a topic to that in the graph, for messages.
 
@@ -78,6 +80,12 @@ def registered_depth(
             Status.NO_DEPTH,
             f"expected depth and camera_info with the request's own image, got no {missing}; fill "
             "both, or leave the image empty to ask about the camera's",
+        )
+    if frame.depth is None and not use_depth:
+        raise NoGeometryError(
+            Status.NO_DEPTH,
+            "expected use_depth true for 3D, got false; start the node with use_depth true and a "
+            "depth topic, or ask without require_3d",
         )
     if frame.depth is None:
         raise NoGeometryError(

@@ -72,7 +72,7 @@ class Following:
         """The end of a question that stands for one frame."""
         answerer, self.frame, self.next_frame = self._answerer, frame, None
         self._last_frame_at, self._has_told_silence = time.monotonic(), False
-        stale = answerer.why_stale(frame, settings)
+        stale = answerer.why_stale(question, frame, settings)
         if stale is not None:
             return stale
         seconds: dict[str, float] = {}
@@ -106,13 +106,11 @@ class Following:
             return end
         if step.object is None:
             return Outcome(Status.LOST, step.message, frame)
+        answer = replace(self._answer, text="", explanation="", answer_ids=())
         if answers and step.object is _first_object(answers[-1]):
             self._answer = answer = answers[-1]
-        else:
-            answer = replace(
-                self._answer, objects=(step.object,), text="", explanation="", answer_ids=()
-            )
-        answer = replace(answer, status=Status.FOUND, message="")
+        # It alone, also where the question was asked again and found more.
+        answer = replace(answer, objects=(step.object,), status=Status.FOUND, message="")
         return Outcome(Status.FOUND, frame=frame, answer=answer)
 
 

@@ -132,6 +132,7 @@ class Lifter:
             registered = registered_depth(
                 frame,
                 (rgb.shape[0], rgb.shape[1]),
+                use_depth=settings.use_depth,
                 assume_registered=settings.assume_registered,
                 resolve_topic=self._resolve_topic,
             )

@@ -26,7 +26,9 @@ from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallba
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from lisa_ros.action import Ask
 from lisa_ros.model.conversation import apply_template, clean_explanation
@@ -54,7 +56,9 @@ from lisa_ros.srv import Ask as AskService
 _THREADS = 8
 _PATIENCE = 4.0  # seconds for the model to stop at the end; `ros2 launch` kills after 5
 
-_RESULT_TIMEOUT = 10  # seconds; Humble and Jazzy keep a goal with its image for 15 minutes
+# Seconds for which a goal's result, and the images that it brought, are kept for who asks late.
+_RESULT_TIMEOUT = 10
+_NO_LIMIT = 900  # where questions have none; rclpy's own on Humble
 # Words come faster than a busy client listens; they must not push out the one that has an object.
 _FEEDBACK_QOS = QoSProfile(depth=100)
 
@@ -111,6 +115,12 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self.create_service(
             AskService, "~/ask_once", self._on_service, callback_group=self._question_group
         )
+        self.create_service(
+            Trigger,
+            "~/stop_following",
+            self._on_stop_following,
+            callback_group=self._question_group,
+        )
         self._action = ActionServer(
             self,
             Ask,
@@ -119,7 +129,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             cancel_callback=self._on_cancel,
             callback_group=self._question_group,
             feedback_pub_qos_profile=_FEEDBACK_QOS,
-            result_timeout=_RESULT_TIMEOUT,
+            # Humble, and Jazzy before rcl 9.2.7, count it from the acceptance of the goal.
+            result_timeout=_RESULT_TIMEOUT + round(self._settings["timeout"] or _NO_LIMIT),
         )
         # By a clock that runs even where /clock does not.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -297,6 +308,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             question.require_3d = request.require_3d
             question.keep_context = request.keep_context
             question.frame = _own_frame(request)
+            question.not_before = Time.from_msg(request.not_before).nanoseconds
             seconds = Duration.from_msg(request.timeout).nanoseconds / 1e9
             question.timeout = seconds or question.timeout
         return question
@@ -335,6 +347,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             )
             question.end(Outcome(Status.REJECTED, message))
         else:
+            question.on_progress(question, Progress("waiting"))
             self._submit(question)
         question.wait()
         return messages[0]
@@ -357,6 +370,18 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         question.template = followed.template
         question.require_3d = followed.require_3d
         return question
+
+    def _on_stop_following(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        followed = self._worker.stop_following()
+        response.success = followed is not None
+        response.message = (
+            "nothing is followed"
+            if followed is None
+            else f"the object of question {followed.id} is followed no more: {followed.instruction}"
+        )
+        return response
 
     # --- answers out ---
 

@@ -92,6 +92,7 @@ class Question:
         id: rising number, never used twice by a node.
         template: prompt template; empty for the node's own.
         frame: images that the question brought along; None for the camera's newest.
+        not_before: least stamp of the camera's image, in nanoseconds.
         timeout: seconds from arrival to the end; None for no limit.
         on_progress: called on the worker's thread.
         on_end: called exactly once, on the thread that ends the question.
@@ -104,6 +105,7 @@ class Question:
     instruction: str
     template: str = ""
     frame: Frame | None = None
+    not_before: int = 0
     require_3d: bool = False
     keep_context: bool = False
     follow: bool = False

@@ -107,6 +107,14 @@ class Worker:
 
         self._call(job)
 
+    def stop_following(self) -> Question | None:
+        """End follow mode; gives the question whose object was followed, None if there was none.
+
+        The frame at work is still told.
+        """
+        following, self._following = self._following, None
+        return None if following is None else following.question
+
     def unload(self) -> None:
         """Let go of the model and of all its memory, and wait for it."""
         self._call(self._release)
@@ -161,8 +169,8 @@ class Worker:
         question = self._desk.take(0.0 if self._following else _POLL)
         if question is not None:
             self._answer_safely(question)
-        elif self.active and self._following is not None:
-            self._follow_safely(self._following)
+        elif self.active and (following := self._following) is not None:
+            self._follow_safely(following)
         elif self.active:
             self._idle()
 
@@ -202,6 +210,8 @@ class Worker:
         frame = following.next_frame or self._frames.wait_newer(following.frame, _POLL)
         if frame is None and not following.is_silence_news(settings):
             return
+        if self._following is not following:
+            return  # it was stopped meanwhile
         question = self._new_follow_question(following.question)
         if question is None:
             self._following = None

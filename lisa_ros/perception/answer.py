@@ -43,7 +43,8 @@ class Scores:
     """Raw signs of confidence, each 0 to 1 and none calibrated.
 
     Attributes:
-        seg_probability: probability that the language model gave to `[SEG]`.
+        seg_probability: probability that the language model gave to `[SEG]`; NaN where it was not
+            asked (`Segmenter.decode`).
         mask_probability: mean of the mask's sigmoid over its pixels; 0 for an empty mask.
         predicted_iou: SAM's IoU estimate.  LISA never trains this head, so it says little.
         object_score: probability that what was asked for is in view at all; None if the model gives

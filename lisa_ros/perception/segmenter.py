@@ -277,7 +277,7 @@ class Segmenter:
                 0,
                 prompt[0],
                 masks[0],
-                predicted_iou.new_zeros((), dtype=torch.float32),
+                predicted_iou.new_full((), torch.nan, dtype=torch.float32),
                 predicted_iou[0].float(),
                 object_score[0],
             )

@@ -202,11 +202,15 @@ def training_losses(
     weights: LossWeights | None = None,
     features: Features | None = None,
     reading: Reading | None = None,
+    *,
+    reaches_all: bool = False,
 ) -> Losses:
     """The weighted losses of a batch.
 
     Args:
         features, reading: of the batch, where they are known already.
+        reaches_all: give the weights that make masks gradients of 0, instead of none, where no
+            answer of the batch has a mask.
 
     Raises:
         ValueError: an image has another number of masks than its conversations have `[SEG]`s, those
@@ -240,6 +244,8 @@ def training_losses(
     targets = [torch.cat([batch.masks[i] for i in group]) for group in groups.values()]
     bce, dice = mask_losses(logits, targets)
     losses = Losses(weights.ce * reading.ce, weights.bce * bce, weights.dice * dice)
+    if reaches_all and len(prompts) == 0:
+        losses = replace(losses, bce=losses.bce + 0 * _some_mask(model, reading, embeddings))
     if model.config.sam.similarity_prompt:
         coarse = torch.cat([_in_cells(masks, embeddings.shape[-1]) for masks in batch.masks])
         bce, dice = mask_losses(
@@ -261,6 +267,13 @@ def training_losses(
         error = probability_bce(object_score, model.put(~is_absent).float())
         losses = replace(losses, object_score=weights.object_score * error)
     return losses
+
+
+def _some_mask(model: Lisa, reading: Reading, embeddings: torch.Tensor) -> torch.Tensor:
+    """A number that depends on all that masks depend on."""
+    prompt = model.seg_embedding(reading.output.hidden_states[:1, -1])
+    low_res_masks, *_ = model.visual_model.decode(embeddings[:1], prompt)
+    return low_res_masks.sum()
 
 
 def _of_prompts(batch: Batch, seg_id: int) -> tuple[np.ndarray, np.ndarray]:

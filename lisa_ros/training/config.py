@@ -122,6 +122,11 @@ class TrainConfig:
                 )
             if not 0 <= rate < math.inf:
                 raise ConfigError(f"rates.{family}: expected a finite number from 0 on, got {rate}")
+        if self.warmup_steps >= self.steps:
+            raise ConfigError(
+                f"warmup_steps: expected fewer than the {self.steps} steps in all (epochs x "
+                f"steps_per_epoch), got {self.warmup_steps}: learning_rate would never be reached"
+            )
         if not self.max_gradient_norm > 0:
             raise ConfigError(
                 f"max_gradient_norm: expected a number above 0, got {self.max_gradient_norm}"

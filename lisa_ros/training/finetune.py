@@ -23,6 +23,7 @@ from lisa_ros.data.samples import BadSampleError, DataSet
 from lisa_ros.evaluation.cases import CaseSource, EvaluationError
 from lisa_ros.evaluation.metrics import MaskMetrics
 from lisa_ros.evaluation.protocol import Protocol
+from lisa_ros.evaluation.published import SAW_VAL
 from lisa_ros.evaluation.run import ask_each
 from lisa_ros.evaluation.sources import open_source
 from lisa_ros.model.lisa import Lisa
@@ -38,6 +39,7 @@ from lisa_ros.training.config import (
 )
 from lisa_ros.training.feature_cache import FeatureCache
 from lisa_ros.training.loop import (
+    BEST_NAME,
     Loop,
     LoopSettings,
     bf16_is_fast,
@@ -64,17 +66,24 @@ logger = logging.getLogger(__name__)
 
 
 class Finetune(nn.Module):
-    """LISA's losses of a batch from the host, wherever the model is."""
+    """LISA's losses of a batch from the host, wherever the model is.
+
+    Args:
+        is_sharded: processes that share one model wait for each other's gradients, so that all must
+            have them for the same weights.
+    """
 
     def __init__(
         self,
         model: Lisa,
         weights: LossWeights | None = None,
         cache: FeatureCache | None = None,
+        *,
+        is_sharded: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
-        self._weights, self._cache = weights, cache
+        self._weights, self._cache, self._is_sharded = weights, cache, is_sharded
 
     def forward(self, batch: FileBatch) -> dict[str, torch.Tensor]:
         """Named, weighted losses."""
@@ -82,7 +91,9 @@ class Finetune(nn.Module):
         features = None
         if self._cache is not None:
             features = self._cache.features(self.model, on_device, batch.paths)
-        return training_losses(self.model, on_device, self._weights, features).named()
+        return training_losses(
+            self.model, on_device, self._weights, features, reaches_all=self._is_sharded
+        ).named()
 
 
 def train(
@@ -109,11 +120,8 @@ def train(
     accelerator = make_accelerator()
     if not accelerator.is_main_process:
         say = _silent
-    if (
-        accelerator.distributed_type == DistributedType.FSDP
-        and config.validation is not None
-        and not hasattr(FSDPModule, "reset_iter_state")
-    ):
+    is_sharded = accelerator.distributed_type == DistributedType.FSDP
+    if is_sharded and config.validation is not None and not hasattr(FSDPModule, "reset_iter_state"):
         raise ConfigError(
             "validation: to score a sharded model (FSDP) torch must have "
             f"FSDPModule.reset_iter_state, got torch {torch.__version__}; set it to null"
@@ -146,7 +154,8 @@ def train(
     cache = None
     if config.feature_cache is not None:
         cache = FeatureCache(Path(config.feature_cache), model, config.precision)
-    loop = Loop(Finetune(model, weights, cache), folder, _loop_settings(config))
+    finetune = Finetune(model, weights, cache, is_sharded=is_sharded)
+    loop = Loop(finetune, folder, _loop_settings(config))
     batches = MixtureBatches(mixture, config.micro_batch, model.tokenizer, model.config)
     left_out: set[tuple[str, int]] = set()
 
@@ -164,6 +173,8 @@ def train(
     score: Callable[[], float] | None = None
     if source is not None:
         say(f"{source.name}: {len(source)} pictures to score with")
+        if source.name == "reason_seg/val" and config.sam is None:
+            say(SAW_VAL + " The weights that score best may be those that were trained least.")
         score = partial(giou, model, source, config.precision, strict=strict)
     loop.run(share, folder.name, score=score)
     if bad := set(gather_object(list(left_out))):  # of all processes
@@ -283,6 +294,8 @@ def _claim(folder: Path, config: TrainConfig, source_file: Path | None) -> None:
                 f"{path} is where the training keeps all its choices, and would be written over; "
                 "move it elsewhere, or name another folder (run)"
             )
+        # Else `lisa merge` would take the best of a training that is no more.
+        (folder / BEST_NAME).unlink(missing_ok=True)
         return
     before = read_train_config(path)
     changes = [

@@ -36,6 +36,7 @@ from lisa_ros.training.progress import Report
 BatchType = TypeVar("BatchType")
 
 # Whole tensors on the host, whatever the processes share among them; nothing of frozen ones.
+BEST_NAME = "best.safetensors"  # the weights of the highest score
 _STATE = StateDictOptions(
     full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False
 )
@@ -139,7 +140,7 @@ class Loop:
     @property
     def best_weights(self) -> Path:
         """The trained weights that had the highest score."""
-        return self._folder / "best.safetensors"
+        return self._folder / BEST_NAME
 
     def run(
         self,
@@ -327,6 +328,11 @@ class Loop:
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
         set_model_state_dict(self._module, state["module"], options=_STATE)
         set_optimizer_state_dict(self._module, self._optimizer, state["optimizer"], options=_STATE)
+        # torch begins a state for each weight, also for those that had no gradient yet.
+        module = self._accelerator.unwrap_model(self._module)
+        for name, weight in module.named_parameters():
+            if name not in state["optimizer"]["state"]:
+                self._optimizer.state.pop(weight, None)
         self._schedule.load_state_dict(state["schedule"])
         own = state["random"][self._accelerator.process_index]
         torch.set_rng_state(own["host"])

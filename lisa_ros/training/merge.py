@@ -16,6 +16,7 @@ from lisa_ros.model.precision import Precision
 from lisa_ros.model.weights import read_weights
 from lisa_ros.training.config import read_train_config
 from lisa_ros.training.finetune import CONFIG_NAME, Finetune, start_of, trainable_model
+from lisa_ros.training.loop import BEST_NAME
 from lisa_ros.training.lora import merged_weights
 
 _CLIP = "model.vision_tower."
@@ -90,7 +91,7 @@ def trained_weights(run: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: the training has not saved any yet.
     """
-    best, last = run / "best.safetensors", run / "last.pt"
+    best, last = run / BEST_NAME, run / "last.pt"
     if best.is_file():
         return dict(read_weights(best))
     if last.is_file():

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lisa_ros.evaluation.generated import Case, score_answers
 from lisa_ros.model.conversation import clean_explanation
-from lisa_ros.model.errors import CheckpointError
+from lisa_ros.model.errors import CheckpointError, LisaError
 from lisa_ros.model.lisa import Lisa
 from lisa_ros.model.loading import load
 from lisa_ros.model.tokenizer import LisaTokenizer
@@ -35,6 +36,7 @@ from lisa_ros.sim.corpus import corpus
 from lisa_ros.sim.instructions import SEG, Question
 from lisa_ros.training.batch import encode_images, read_batch, training_losses
 from lisa_ros.training.calibration import calibrate
+from lisa_ros.training.config import ConfigError
 from lisa_ros.training.embedded import (
     EmbeddedSizes,
     embedded_config,
@@ -61,6 +63,7 @@ TEST_SETS: dict[str, dict[str, Any]] = {
 TEST_SEED = 1_000_000_000
 _CALIBRATION_SEED = 2_000_000_000
 _LAYERS = 3  # scenes whose things are laid over a picture that the encoders learn from
+_STAGES = ("encoders", "everything")  # folders of their checkpoints
 _DENSE = 0.3  # weight of what each patch and cell shows, where encoders learn beside the words
 
 
@@ -146,6 +149,7 @@ def train(
     say: Callable[[str], object] = print,
 ) -> Path:
     """Run the recipe in `folder` and return the folder of the finished checkpoint."""
+    _claim(folder, recipe)
     model_folder = folder / "model"
     scenes = folder / "scenes"
     for done in render_scenes(scenes, recipe.settings, count=recipe.scenes, workers=workers):
@@ -179,7 +183,7 @@ def train(
     )
     model.language_model.requires_grad_(False)  # what a word means stays, pictures come to it
     stage = EncoderStage(model, CLASS_NAMES, tuple(COLOURS)).to(device)
-    encoders = Loop(stage, folder / "encoders", settings)
+    encoders = Loop(stage, folder / _STAGES[0], settings)
     encoders.run(batches(1, recipe.encoder_steps), "encoders")
 
     model.requires_grad_(True)
@@ -193,7 +197,7 @@ def train(
             LossWeights(opening=recipe.opening, opening_found=recipe.opening_found),
             stage.heads if recipe.encoder_rate else None,
         ),
-        folder / "everything",
+        folder / _STAGES[1],
         settings,
         rate=lambda name: recipe.encoder_rate if _of_encoder(name) else 1.0,
     )
@@ -222,6 +226,26 @@ def train(
     for name in TEST_SETS:
         say(f"{name}: gIoU {card[name]['giou']}")
     return model_folder
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Keep the recipe in the folder, or compare it with that of what was begun there."""
+    path, values = folder / "recipe.json", json.loads(json.dumps(asdict(recipe)))
+    is_begun = any((folder / stage / "last.pt").is_file() for stage in _STAGES)
+    if is_begun and path.is_file():
+        before = json.loads(path.read_text())
+        changes = [
+            f"{name} was {before.get(name)!r} and is {value!r}"
+            for name, value in values.items()
+            if before.get(name) != value
+        ]
+        if changes:
+            raise ConfigError(
+                f"{folder} holds a training with another recipe: {'; '.join(changes)}. Undo the "
+                "change to go on with it, or name another folder for a new one"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def start_from(model: Lisa, folder: str | Path) -> None:
@@ -382,7 +406,12 @@ def main() -> None:
     folder, device, workers = (arguments.pop(name) for name in ("folder", "device", "workers"))
     console = Console()
     chosen = replace(recipe, **arguments)
-    result = train(chosen, folder, device=torch.device(device), workers=workers, say=console.print)
+    try:
+        result = train(
+            chosen, folder, device=torch.device(device), workers=workers, say=console.print
+        )
+    except LisaError as error:
+        sys.exit(f"error: {error}")
     console.print(f"{result} is ready")
 
 

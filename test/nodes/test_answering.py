@@ -4,7 +4,6 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import wait_until
 from worker_bench import HEIGHT, WIDTH, image
 
 from lisa_ros.model.conversation import Turn
@@ -27,8 +26,8 @@ def test_a_question_and_its_progress(ready):
     assert outcome.image_size == (HEIGHT, WIDTH)
     assert not outcome.context_kept
     stages = [event.stage for event in ready.progress[question.id]]
-    assert stages == ["waiting", "encoding", "answering", "answering"]
-    words, mask = ready.progress[question.id][2:]
+    assert stages == ["encoding", "answering", "answering"]
+    words, mask = ready.progress[question.id][1:]
     assert (words.text, words.objects, words.is_new_object) == ("It is ", (), False)
     assert (mask.objects, mask.is_new_object) == ((ready.segmenter.object,), True)
     assert mask.frame is outcome.frame
@@ -107,10 +106,25 @@ def test_a_question_waits_for_a_fresh_image(bench):
     bench.start()
     bench.settings = AnswerSettings(image_timeout=5)
     question = bench.submit("the cup")
-    assert wait_until(lambda: bench.progress[question.id])
+    time.sleep(0.1)
     fresh = image()
     bench.frames.add_image(fresh)
     assert bench.end(question).frame.image is fresh
+
+
+def test_an_image_from_before_the_end_of_a_motion_does_not_count(bench):
+    bench.start()
+    bench.frames.add_image(image())
+    end_of_motion = time.time_ns()
+    outcome = bench.ask("the cup", not_before=end_of_motion)
+    assert outcome.status is Status.STALE_IMAGE
+    assert outcome.message.startswith("expected an image stamped at not_before or later, got one")
+    question = bench.submit("the cup", not_before=end_of_motion)
+    fresh = image(end_of_motion)
+    bench.frames.add_image(fresh)
+    outcome = bench.end(question)
+    assert (outcome.status, outcome.frame.image) == (Status.FOUND, fresh)
+    assert bench.ask("and the dog", keep_context=True, not_before=time.time_ns()).context_kept
 
 
 @pytest.mark.parametrize(

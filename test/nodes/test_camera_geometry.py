@@ -195,6 +195,8 @@ def test_what_is_assumed_must_still_fit():
 def test_nothing_to_lift():
     status, message = problem(Frame(image(), None, info()), resolve_topic=lambda name: f"/r/{name}")
     assert (status, "/r/depth" in message) == (Status.NO_DEPTH, True)
+    status, message = problem(Frame(image(), None, info()), use_depth=False)
+    assert (status, "got false" in message) == (Status.NO_DEPTH, True)
     status, message = problem(Frame(image(), depth()))
     assert (status, "camera_info" in message) == (Status.NO_DEPTH, True)
     status, message = problem(Frame(image(), depth(encoding="rgb8"), info()))

@@ -1,6 +1,7 @@
 """Follow mode on a robot: each frame has an outcome of its own."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from worker_bench import HEIGHT, WIDTH, Bench, found, image
 from lisa_ros.model.errors import OutOfMemoryError
 from lisa_ros.nodes.answering import Answerer, AnswerSettings
 from lisa_ros.nodes.questions import Outcome, Source
-from lisa_ros.perception import Status, follow
+from lisa_ros.perception import Finished, Status, follow
 from lisa_ros.perception.follow import FollowLimits
 
 
@@ -65,6 +66,25 @@ def test_in_doubt_it_asks_again(ready, limits, change):
     ready.settings = AnswerSettings()
     ready.segmenter.followed = found(x=30)  # trusted from there on
     assert next_followed(ready).status is Status.FOUND
+
+
+def test_what_is_followed_comes_alone_where_asking_again_finds_more(ready):
+    ready.ask("the cup", follow=True)
+    asks = ready.segmenter.stream
+
+    def finds_two(words, **options):
+        for event in asks(words, **options):
+            if isinstance(event, Finished):
+                both = (*event.answer.objects, found(x=40))
+                event = Finished(replace(event.answer, objects=both))
+            yield event
+
+    ready.segmenter.stream = finds_two
+    ready.segmenter.followed = ready.segmenter.object = found(x=30, size=6)
+    outcome = next_followed(ready)
+    assert len(ready.segmenter.asked) == 2
+    assert outcome.answer.objects == (ready.segmenter.object,)
+    assert outcome.answer.explanation
 
 
 def test_lost_and_found_again(ready):
@@ -291,7 +311,7 @@ def test_a_users_question_interrupts_follow_modes_own(ready):
     assert ready.end(ready.followed[-1]).status is Status.PREEMPTED
 
 
-@pytest.mark.parametrize("how", ["pause", "node", "error"])
+@pytest.mark.parametrize("how", ["pause", "node", "error", "stop"])
 def test_what_ends_following(ready, how):
     ready.ask("the cup", follow=True)
     if how == "pause":
@@ -299,6 +319,9 @@ def test_what_ends_following(ready, how):
         ready.worker.active = True
     elif how == "node":
         ready.may_follow = False
+    elif how == "stop":
+        assert ready.worker.stop_following().instruction == "the cup"
+        assert ready.worker.stop_following() is None
     else:
         ready.segmenter.followed = None
         assert next_followed(ready).status is Status.ERROR

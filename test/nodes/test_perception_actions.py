@@ -216,17 +216,42 @@ def test_mode_follow(robot):
 
 
 def test_follow_by_goal_until_the_picture_changes(robot, camera, first_golden):
+    from std_srvs.srv import Trigger
+
     robot.start(CUP, follow=True).result()
     assert wait_until(lambda: len(follow_answers(robot)) >= 1)
     camera.show(first_golden.image(3))
     assert wait_until(
         lambda: any(status(a) == "LOST" or a.image_width == 256 for a in follow_answers(robot))
     )
-    robot.ask(CUP)  # ends it
-    time.sleep(0.3)
+    stopped = robot.call(Trigger, "stop_following", Trigger.Request())
+    assert stopped.success
+    assert stopped.message.endswith(f"is followed no more: {CUP}")
+    assert not robot.call(Trigger, "stop_following", Trigger.Request()).success
+    time.sleep(2.0)  # a frame that was under way is still answered
     count = len(follow_answers(robot))
     time.sleep(0.4)
     assert len(follow_answers(robot)) == count
+
+
+def test_a_goal_that_waits_for_the_worker_says_so(robot, picture_of):
+    robot.set(busy_policy="preempt")
+    running = robot.start(SLOW)
+    assert wait_until(lambda: running.feedback)
+    goal = robot.start(CUP)
+    answer, _ = goal.result()
+    assert goal.feedback[0].stage == "waiting"
+    assert goal.feedback[0].question_id == answer.question_id
+    running.result()
+
+
+def test_a_picture_from_before_a_motion_is_not_answered(robot, camera):
+    from robot import now
+
+    soon = now(0.5)
+    answer = robot.ask(CUP, not_before=soon)
+    assert (status(answer), stamp_ns(answer) >= soon.sec * 10**9 + soon.nanosec) == ("FOUND", True)
+    assert status(robot.ask(CUP, not_before=now(100))) == "STALE_IMAGE"
 
 
 def follow_answers(robot) -> list:

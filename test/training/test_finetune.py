@@ -43,7 +43,7 @@ from lisa_ros.training.config import (
     write_train_config,
 )
 from lisa_ros.training.finetune import Finetune, giou, start_of, train, trainable_model
-from lisa_ros.training.loop import Loop, LoopSettings, NotFiniteError
+from lisa_ros.training.loop import BEST_NAME, Loop, LoopSettings, NotFiniteError
 from lisa_ros.training.losses import LossWeights
 from lisa_ros.training.merge import load_trained, merge, trained_weights
 from lisa_ros.training.mixture_batches import (
@@ -185,6 +185,27 @@ def test_slow_bf16_is_told(start, tmp_path, monkeypatch):
         with pytest.raises(LisaError):
             train(config, say=said.append)
         assert any("precision: fp32" in text for text in said) is not is_fast
+
+
+def test_the_best_of_a_training_that_is_no_more_is_not_merged(start, tmp_path):
+    config = replace(start, run=str(tmp_path / "again"), validation=None)
+    (tmp_path / "again").mkdir()
+    best = tmp_path / "again" / BEST_NAME
+    best.write_bytes(b"of another one")
+    train(config)
+    assert not best.exists()
+
+
+def test_a_validation_that_the_start_has_seen_is_told(start, tmp_path, monkeypatch):
+    said: list[str] = []
+
+    class Val(list):
+        name = "reason_seg/val"
+
+    monkeypatch.setattr(finetune, "open_source", lambda *arguments: Val([1]))
+    monkeypatch.setattr(finetune.Loop, "run", lambda *arguments, **options: None)
+    train(replace(start, run=str(tmp_path), validation="reason_seg/val"), say=said.append)
+    assert any("trained on ReasonSeg's train and val splits" in text for text in said)
 
 
 def test_other_data_are_no_continuation(trained, start):

@@ -70,6 +70,28 @@ def test_stop_and_go_on_is_going_through(tmp_path):
         assert torch.equal(a, b)
 
 
+def test_a_weight_that_learns_only_after_going_on(tmp_path):
+    """As the mask decoder, where no answer had a mask before the stop."""
+
+    def loop(folder: str) -> tuple[Weights, Loop]:
+        module = Weights(lambda w, k: (w.slow * k + (w.fast * k if k > 3 else 0)).sum())
+        for name in ("slow", "fast"):  # torch cannot take up a training of nothing but numbers
+            setattr(module, name, nn.Parameter(torch.ones(2)))
+        settings = LoopSettings(steps=6, warmup_steps=0, learning_rate=0.1)
+        return module, Loop(module, tmp_path / folder, settings)
+
+    whole, through = loop("whole")
+    through.run(lambda start: iter(range(1, 7)))
+    _, first = loop("parts")
+    with pytest.raises(StopIteration):
+        first.run(lambda start: iter([1, 2]))
+    first.save()
+    parts, second = loop("parts")
+    second.run(lambda start: iter(range(3, 7)))
+    assert torch.equal(parts.slow, whole.slow)
+    assert torch.equal(parts.fast, whole.fast)
+
+
 def test_a_finished_run_takes_no_batch(tmp_path):
     _, loop = make_loop(tmp_path, [])
     loop.run(batches)

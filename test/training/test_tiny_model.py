@@ -19,7 +19,8 @@ from lisa_ros.model.tokenizer import LisaTokenizer
 from lisa_ros.perception import Segmenter, Status
 from lisa_ros.sim.catalog import CLASS_NAMES, COLOURS
 from lisa_ros.sim.instructions import Question
-from lisa_ros.training import scene_batch, scene_set
+from lisa_ros.training import scene_batch, scene_set, tiny_model
+from lisa_ros.training.config import ConfigError
 from lisa_ros.training.embedded import EmbeddedSizes, embedded_config, new_model, num_weights
 from lisa_ros.training.losses import IGNORE
 from lisa_ros.training.scene_batch import (
@@ -32,7 +33,7 @@ from lisa_ros.training.scene_batch import (
     vary,
 )
 from lisa_ros.training.scene_set import SceneSet, render_scenes
-from lisa_ros.training.tiny_model import TEST_SETS, scene_cases, start_from, train
+from lisa_ros.training.tiny_model import TEST_SETS, Recipe, scene_cases, start_from, train
 
 pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
 
@@ -368,3 +369,13 @@ def test_questions_are_put_as_the_package_puts_them():
         "absent", "the cap", (), "There is no cap here.", "I see a mug.", True, False
     )
     assert as_turn(refused, rng).answer == "There is no cap here. I see a mug."
+
+
+def test_another_recipe_is_no_continuation(tmp_path):
+    tiny_model._claim(tmp_path, Recipe(steps=10))
+    tiny_model._claim(tmp_path, Recipe(steps=20))  # nothing was begun
+    (tmp_path / "encoders").mkdir()
+    (tmp_path / "encoders" / "last.pt").touch()
+    tiny_model._claim(tmp_path, Recipe(steps=20))
+    with pytest.raises(ConfigError, match=r"start was None and is 'lisa'\. Undo the change"):
+        tiny_model._claim(tmp_path, Recipe(steps=20, start="lisa"))

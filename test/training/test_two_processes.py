@@ -62,11 +62,17 @@ def runs(config, tmp_path_factory) -> dict[str, Path]:
     parallel = replace(config, run=str(root / "ddp"))
     sharded = replace(config, run=str(root / "fsdp"), save_interval=0.0)
     write_train_config(parallel, root / "ddp.yaml")
+    # In the second of its steps one process has words alone.
+    words = replace(sharded, run=str(root / "words"), accumulation=1, epochs=2, validation=None)
     write_train_config(sharded, root / "fsdp.yaml")
+    write_train_config(words, root / "words.yaml")
     command = f"-m torch.distributed.run --standalone --nproc-per-node {PROCESSES}"
     script = Path(__file__).with_name("two_processes.py")
     done = subprocess.run(
-        [sys.executable, *command.split(), script, root / "ddp.yaml", root / "fsdp.yaml"],
+        [
+            *(sys.executable, *command.split(), script),
+            *(root / name for name in ("ddp.yaml", "fsdp.yaml", "words.yaml")),
+        ],
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
@@ -78,7 +84,7 @@ def runs(config, tmp_path_factory) -> dict[str, Path]:
         timeout=250,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("is trained") == 2
+    assert done.stdout.count("is trained") == 3
     assert "on 2 processes" in done.stdout
     return {name: root / name for name in ("one", "ddp", "fsdp")}
 

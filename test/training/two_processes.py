@@ -1,4 +1,4 @@
-"""What each of two processes does: `two_processes.py DDP.yaml FSDP.yaml`.
+"""What each of two processes does: `two_processes.py DDP.yaml FSDP.yaml WORDS.yaml`.
 
 accelerate shards models on GPUs only; here its state is told otherwise, all else is as there.
 """
@@ -14,7 +14,7 @@ from torch.distributed import destroy_process_group
 from lisa_ros.training import finetune, loop, mixture_batches
 from lisa_ros.training.config import read_train_config
 
-data_parallel, sharded = sys.argv[1:]
+data_parallel, sharded, words = sys.argv[1:]
 
 finetune.train(read_train_config(Path(data_parallel)))
 
@@ -54,6 +54,7 @@ try:
 except KeyboardInterrupt:
     mixture_batches.make_batch = make_batch
 finetune.train(config)
+finetune.train(read_train_config(Path(words)))
 destroy_process_group()
 sys.stdout.flush()
 sys.stderr.flush()
