@@ -226,8 +226,8 @@ def test_other_data_are_no_continuation(trained, start):
 def test_a_loss_that_is_not_finite_names_the_files(start, tmp_path, monkeypatch):
     losses = finetune.training_losses
 
-    def broken(model, batch, weights, features):
-        found = losses(model, batch, weights, features)
+    def broken(model, batch, weights, features, **options):
+        found = losses(model, batch, weights, features, **options)
         return replace(found, ce=found.ce / 0)
 
     monkeypatch.setattr(finetune, "training_losses", broken)
@@ -251,6 +251,7 @@ def test_bad_samples_do_not_end_a_training(start, tmp_path, caplog, capsys, work
         families={"reason_seg": ["ReasonSeg|train"]},
         epochs=1,
         steps_per_epoch=1,
+        warmup_steps=0,
         workers=workers,
     )
     said: list[str] = []
@@ -453,6 +454,7 @@ def test_own_pictures_are_a_family_and_a_validation(start, tmp_path):
         validation_data=str(tmp_path / "reason_seg/Kitchen"),
         epochs=1,
         steps_per_epoch=1,
+        warmup_steps=0,
         micro_batch=2,
         accumulation=1,
         gradient_checkpointing=False,
