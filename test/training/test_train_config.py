@@ -109,6 +109,10 @@ def test_numbers_as_people_write_them(tmp_path):
         ({"explanatory": -1}, "explanatory: .* or null to use no explanations, got -1"),
         ({"sam": 3}, "sam: expected a text, got a whole number 3"),
         ({"run": None}, "run: expected a text, got nothing"),
+        (
+            {"epochs": 2, "steps_per_epoch": 50},
+            r"warmup_steps: expected fewer than the 100 steps in all \(.*\), got 100",
+        ),
         ({"max_gradient_norm": 0}, "max_gradient_norm: expected a number above 0"),
     ],
 )
