@@ -333,6 +333,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             question.end(Outcome(Status.REJECTED, str(error)))
             return False
         self._desk.busy_policy = self._settings["busy_policy"]
+        question.on_progress(question, Progress("waiting"))
         return self._desk.submit(question)
 
     def _ask_and_wait(
@@ -347,7 +348,6 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             )
             question.end(Outcome(Status.REJECTED, message))
         else:
-            question.on_progress(question, Progress("waiting"))
             self._submit(question)
         question.wait()
         return messages[0]
