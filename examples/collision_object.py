@@ -76,6 +76,12 @@ def collision_objects(
     return messages
 
 
+def tells_all(answer: Answer) -> bool:
+    """Whether an answer says where all that was asked for is; one of follow mode has one object."""
+    is_seen = answer.final and answer.status in (Answer.FOUND, Answer.NOT_FOUND)
+    return is_seen and answer.source != Answer.SOURCE_FOLLOW
+
+
 def thickened_pose(item: Object, least_thickness: float) -> Pose:
     """The box's pose, moved so that its front stays where it was seen.
 
@@ -103,10 +109,8 @@ def main() -> int:
     known: set[str] = set()
 
     def on_answer(answer: Answer) -> None:
-        if not (answer.final and answer.status in (Answer.FOUND, Answer.NOT_FOUND)):
-            return  # says nothing about where things are
-        if answer.source == Answer.SOURCE_FOLLOW:
-            return  # of one object; the others are still there
+        if not tells_all(answer):
+            return
         for message in collision_objects(answer, frozenset(known)):
             publisher.publish(message)
             change = known.add if message.operation == collision_object.ADD else known.discard

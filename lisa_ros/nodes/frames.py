@@ -211,8 +211,9 @@ class FrameBuffer:
         return comes and not is_past
 
     def _newest_serves_for(self, stamp: int) -> bool:
-        """Whether the newest frame is better than an image without depth: it has some, and is
-        hardly older.  So depth that is slower than the images does not come and go.
+        """Whether the newest frame, since it has depth, is better than an image without.
+
+        So depth that is slower than the images does not come and go.
         """
         newest = self._newest
         if newest is None or newest.depth is None:

@@ -179,6 +179,22 @@ def write_train_config(config: TrainConfig, path: Path) -> None:
     unfinished.replace(path)
 
 
+def refuse_other_choices(
+    folder: Path, before: Mapping[str, Any], choices: Mapping[str, Any]
+) -> None:
+    """Raise ConfigError where a folder holds a training with other choices."""
+    changes = [
+        f"{name} was {before.get(name)!r} and is {value!r}"
+        for name, value in choices.items()
+        if before.get(name) != value
+    ]
+    if changes:
+        raise ConfigError(
+            f"{folder} holds a training with other choices: {'; '.join(changes)}. Undo the change "
+            "to go on with it, or name another folder for a new one"
+        )
+
+
 def _checked(name: str, hint: Any, value: Any) -> Any:
     """The value as its field has it: numbers as float, lists as tuples where the field says so."""
     origin, arguments = get_origin(hint), get_args(hint)

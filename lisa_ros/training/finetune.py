@@ -35,6 +35,7 @@ from lisa_ros.training.config import (
     ConfigError,
     TrainConfig,
     read_train_config,
+    refuse_other_choices,
     write_train_config,
 )
 from lisa_ros.training.feature_cache import FeatureCache
@@ -297,17 +298,12 @@ def _claim(folder: Path, config: TrainConfig, source_file: Path | None) -> None:
         # Else `lisa merge` would take the best of a training that is no more.
         (folder / BEST_NAME).unlink(missing_ok=True)
         return
-    before = read_train_config(path)
-    changes = [
-        f"{f.name} was {getattr(before, f.name)!r} and is {getattr(config, f.name)!r}"
-        for f in fields(TrainConfig)
-        if f.name not in (*_FREE, "run") and getattr(before, f.name) != getattr(config, f.name)
-    ]
-    if changes:
-        raise ConfigError(
-            f"{folder} holds a training with other choices: {'; '.join(changes)}. Undo the change "
-            "to go on with it, or name another folder (run) for a new one"
-        )
+    names = [f.name for f in fields(TrainConfig) if f.name not in (*_FREE, "run")]
+    before, now = (
+        {name: getattr(choices, name) for name in names}
+        for choices in (read_train_config(path), config)
+    )
+    refuse_other_choices(folder, before, now)
 
 
 def _claim_data(folder: Path, data_sets: list[DataSet], source: CaseSource | None) -> None:

@@ -35,8 +35,8 @@ from lisa_ros.training.progress import Report
 
 BatchType = TypeVar("BatchType")
 
-# Whole tensors on the host, whatever the processes share among them; nothing of frozen ones.
 BEST_NAME = "best.safetensors"  # the weights of the highest score
+# Whole tensors on the host, whatever the processes share among them; nothing of frozen ones.
 _STATE = StateDictOptions(
     full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False
 )

@@ -36,7 +36,7 @@ from lisa_ros.sim.corpus import corpus
 from lisa_ros.sim.instructions import SEG, Question
 from lisa_ros.training.batch import encode_images, read_batch, training_losses
 from lisa_ros.training.calibration import calibrate
-from lisa_ros.training.config import ConfigError
+from lisa_ros.training.config import refuse_other_choices
 from lisa_ros.training.embedded import (
     EmbeddedSizes,
     embedded_config,
@@ -233,17 +233,7 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     path, values = folder / "recipe.json", json.loads(json.dumps(asdict(recipe)))
     is_begun = any((folder / stage / "last.pt").is_file() for stage in _STAGES)
     if is_begun and path.is_file():
-        before = json.loads(path.read_text())
-        changes = [
-            f"{name} was {before.get(name)!r} and is {value!r}"
-            for name, value in values.items()
-            if before.get(name) != value
-        ]
-        if changes:
-            raise ConfigError(
-                f"{folder} holds a training with another recipe: {'; '.join(changes)}. Undo the "
-                "change to go on with it, or name another folder for a new one"
-            )
+        refuse_other_choices(folder, json.loads(path.read_text()), values)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=2) + "\n")
 

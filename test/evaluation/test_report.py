@@ -140,7 +140,9 @@ def test_rows_of_the_paper():
     (column,) = published_table("refcocog/val", "forced").columns
     values = [row.values[column] for row in published_table("refcocog/val", "forced").rows]
     assert (column, values) == (("overall", "cIoU"), [66.4, 67.9])
-    assert "of the protocol forced" in published_table("refcoco+/testB", "generate").warnings[0]
+    referring = published_table("refcoco+/testB", "generate").warnings
+    assert "of the protocol forced" in referring[0]
+    assert "Table 2 was made without" in referring[1]
     assert published_table("scenes", "forced") is None
 
 

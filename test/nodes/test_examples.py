@@ -223,6 +223,16 @@ def test_an_object_that_could_not_be_located_removes_nothing(moveit, example):
     assert (gone.id, gone.operation) == ("lisa_1", type(gone).REMOVE)
 
 
+def test_only_whole_answers_change_the_scene(moveit, example):
+    from lisa_ros.msg import Answer
+
+    found = {"final": True, "status": Answer.FOUND, "source": Answer.SOURCE_ACTION}
+    assert example.tells_all(Answer(**found))
+    assert not example.tells_all(Answer(**{**found, "source": Answer.SOURCE_FOLLOW}))
+    assert not example.tells_all(Answer(**{**found, "final": False}))
+    assert not example.tells_all(Answer(**{**found, "status": Answer.TIMEOUT}))
+
+
 def test_without_moveit_the_error_names_the_package(monkeypatch, example):
     from lisa_ros.msg import Answer
 
