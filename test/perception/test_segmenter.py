@@ -420,6 +420,7 @@ def test_embedding_decodes_in_the_same_image_to_the_same_object(about, cases):
         again = segmenter.decode(item.embedding)
         np.testing.assert_array_equal(again.mask, item.mask)
         assert again.box_xyxy == item.box_xyxy
+        assert np.isnan(again.scores.seg_probability)  # nobody asked
         pooled = segmenter.pooled_features(item)
         assert pooled.shape == (256,)
         assert np.isfinite(pooled).all()
