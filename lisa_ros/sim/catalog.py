@@ -68,7 +68,7 @@ def _pixel_colours(rgb: np.ndarray) -> np.ndarray:
     def name(colour: str, where: np.ndarray) -> None:
         result[where & (result < 0)] = names.index(colour)
 
-    name("black", (value < 0.2) | ((value < 0.27) & (saturation < 0.4)))
+    name("black", (value < 0.12) | ((value < 0.27) & (saturation < 0.4)))
     dull = saturation < 0.14
     name("white", dull & (value > 0.78))
     name("grey", dull)
@@ -228,9 +228,17 @@ class Mesh:
         return float(np.ptp(self.points, axis=0).max())
 
     def colour(self, tint: Colour | None) -> str | None:
-        """The name of the object's colour when drawn in `tint` (None: as it is)."""
+        """The name of the object's colour when drawn in `tint` (None: as it is).
+
+        None also where the parts that may be tinted have another one: a black lipstick with a red
+        tip is called red as well.
+        """
         colours = self.base if tint is None else np.where(self.tinted[:, None], tint, self.base)
-        return colour_name((self.samples * colours).astype(np.uint8))
+        pixels = (self.samples * colours).astype(np.uint8)
+        whole, changing = colour_name(pixels), colour_name(pixels[self.tinted])
+        if whole and changing and not colours_are_close(whole, changing):
+            return None
+        return whole
 
 
 def _surface_samples(part: MeshPart, count: int) -> np.ndarray:

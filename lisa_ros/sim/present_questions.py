@@ -20,7 +20,7 @@ from lisa_ros.sim.needs import NEEDS, Need
 from lisa_ros.sim.question import Question
 from lisa_ros.sim.relations import Layout
 from lisa_ros.sim.view import VisibleObject
-from lisa_ros.sim.vocabulary import facts_of
+from lisa_ros.sim.vocabulary import ClassFacts, facts_of
 from lisa_ros.sim.wording import (
     HeldOut,
     Instruction,
@@ -71,11 +71,17 @@ def _by_name(
         return None
     item = pick(rng, layout.visible)
     targets = layout.of_class(item.class_name)
-    if not targets:
+    facts = facts_of(item.class_name)
+    if not targets or (kind == "synonym" and layout.shows_any_of(facts.look_alikes)):
         return None
-    noun = noun_of(facts_of(item.class_name), rng, kind == "synonym", parts.name)
+    noun = noun_of(facts, rng, kind == "synonym", parts.name)
     instruction = instruction_for(definite(noun, rng), noun.be, rng, parts)
     return _question(kind, instruction, targets, layout, about(targets, layout, rng), held_out)
+
+
+def _as_synonym(facts: ClassFacts, layout: Layout, rng: np.random.Generator) -> bool:
+    """Whether to say another name, which must not fit a look-alike in view: a marker is a pen."""
+    return rng.random() < _SYNONYM_SHARE and not layout.shows_any_of(facts.look_alikes)
 
 
 def ask_several(layout: Layout, rng: np.random.Generator, held_out: bool) -> Question | None:
@@ -87,7 +93,7 @@ def ask_several(layout: Layout, rng: np.random.Generator, held_out: bool) -> Que
         return None
     facts = facts_of(targets[0].class_name)
     parts = held_out_parts(rng, held_out)
-    noun = noun_of(facts, rng, rng.random() < _SYNONYM_SHARE)
+    noun = noun_of(facts, rng, _as_synonym(facts, layout, rng))
     name = phrasings.ALL_OF.draw(rng, parts.name).format(n=noun.plural)
     instruction = instruction_for(name, "are", rng, parts)
     number = NUMBERS[min(len(targets), 10)]
@@ -108,7 +114,8 @@ def ask_colour(layout: Layout, rng: np.random.Generator, held_out: bool) -> Ques
         noun = None
     else:
         peers = layout.of_class(item.class_name)
-        noun = noun_of(facts_of(item.class_name), rng, rng.random() < _SYNONYM_SHARE)
+        facts = facts_of(item.class_name)
+        noun = noun_of(facts, rng, _as_synonym(facts, layout, rng))
     if not peers:
         return None
     targets = [peer for peer in peers if peer.colour == colour]

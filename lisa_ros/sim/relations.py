@@ -7,7 +7,7 @@ where the answer is not clear-cut or would be an unclear object.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from lisa_ros.sim.view import VisibleObject
 
@@ -17,6 +17,7 @@ NEAR_RATIO = 1.05  # between two distances
 LENGTH_RATIO = 1.15  # between two longest sides
 AREA_RATIO = 1.3  # between two visible areas
 CLOSER_RATIO = 1.35  # between two distances in the image
+GAP_MARGIN = 0.03  # of the image width between two gaps between boxes
 
 
 class Layout:
@@ -45,6 +46,10 @@ class Layout:
         if any(item.class_name == class_name for item in self.unclear):
             return None
         return [item for item in self.visible if item.class_name == class_name]
+
+    def shows_any_of(self, class_names: Collection[str]) -> bool:
+        """Whether an object of one of the classes is in view, if only a pixel of it."""
+        return any(item.class_name in class_names for item in self.everything)
 
     def along_x(
         self, items: Sequence[VisibleObject], rank: int, from_right: bool = False
@@ -124,7 +129,10 @@ class Layout:
         ]
 
     def next_to(self, anchor: VisibleObject) -> VisibleObject | None:
-        """The object nearest to an anchor, in the image and not much nearer or farther away."""
+        """The object nearest to an anchor, in the image and not much nearer or farther away.
+
+        Nearest from centre to centre and from edge to edge: what touches a big thing is next to it.
+        """
         row = sorted(
             (math.dist(anchor.centre_xy, item.centre_xy), item.instance, item)
             for item in self.everything
@@ -136,6 +144,9 @@ class Layout:
             return None
         found = row[0][2]
         if not abs(found.distance - anchor.distance) < 0.25:
+            return None
+        enough = _gap(anchor, found) + GAP_MARGIN * self.width
+        if any(_gap(anchor, item) < enough for _, _, item in row[1:]):
             return None
         return self._clear(found)
 
@@ -185,6 +196,13 @@ class Layout:
 
     def _clear(self, item: VisibleObject) -> VisibleObject | None:
         return None if item.instance in self._unclear_instances else item
+
+
+def _gap(a: VisibleObject, b: VisibleObject) -> float:
+    """Pixels between the boxes of two objects; 0 where they touch."""
+    across = max(a.box_xyxy[0], b.box_xyxy[0]) - min(a.box_xyxy[2], b.box_xyxy[2])
+    down = max(a.box_xyxy[1], b.box_xyxy[1]) - min(a.box_xyxy[3], b.box_xyxy[3])
+    return math.hypot(max(0, across), max(0, down))
 
 
 Pick = Callable[[Layout, Sequence[VisibleObject]], "VisibleObject | None"]

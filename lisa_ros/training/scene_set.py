@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +18,10 @@ from lisa_ros.sim.scene import sample_scene
 from lisa_ros.sim.view import visible_objects
 
 _SHARD = 250  # scenes a file
-_FORMAT = 3  # since 2 refusals have a wrong answer, since 3 one with two things for several
+_SETTINGS = "settings.json"
+# 2: refusals have a wrong answer; 3: with two things where several are asked for; 4: nothing is
+# asked on which two people may disagree about a colour, a neighbour or another name.
+_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def render_scenes(
     call rendered beyond `count` stay; a file of fewer scenes than it should have is made anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    known = folder / "settings.json"
+    known = folder / _SETTINGS
     wanted = {**asdict(settings), "first_seed": first_seed, "format": _FORMAT}
     if known.is_file() and json.loads(known.read_text()) != wanted:
         raise ValueError(
@@ -156,7 +159,11 @@ def _count(folder: Path, start: int) -> int:
 
 
 class SceneSet(Sequence[Example]):
-    """Rendered scenes; pictures stay on disk until they are asked for."""
+    """Rendered scenes; pictures stay on disk until they are asked for.
+
+    Attributes:
+        settings: with which they were rendered.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._shards = []
@@ -171,6 +178,9 @@ class SceneSet(Sequence[Example]):
             )
         if not self._shards:
             raise FileNotFoundError(f"{folder} holds no scenes; expected what render_scenes writes")
+        values = json.loads((folder / _SETTINGS).read_text())
+        known = {f.name for f in fields(SceneSettings)}  # an older version may have had fewer
+        self.settings = SceneSettings(**{k: v for k, v in values.items() if k in known})
         self._index = [(s, i) for s, shard in enumerate(self._shards) for i in range(len(shard[2]))]
 
     def __len__(self) -> int:

@@ -93,7 +93,7 @@ class Recipe:
     scenes: int = 16_000
     test_scenes: int = 100
     test_questions: int = 10
-    calibration_scenes: int = 300
+    calibration_scenes: int = 1_000
     sentences: int = 200_000
     images: int = 8
     questions: int = 6
@@ -360,7 +360,7 @@ def cases_of_others(scenes: Sequence[Example]) -> Iterator[tuple[np.ndarray, lis
         yield (
             rgb,
             [
-                replace(case, instruction=other.instruction, name=None)
+                replace(case, instruction=other.instruction, names=())
                 for case, other in zip(present, others, strict=False)
             ],
         )
@@ -371,12 +371,16 @@ def _case(example: Example, question: Question) -> Case:
     if not question.targets:
         return Case((question.kind,), question.instruction, mask)
     height, width = mask.shape
-    columns = np.nonzero(mask)[1]
-    is_central = abs(columns.mean() - width / 2) < height / 2
+    centres = [np.nonzero(example.ids == target)[1].mean() for target in question.targets]
+    is_central = all(abs(centre - width / 2) < height / 2 for centre in centres)
     place = "centre square" if is_central else "outside the centre square"
-    first = "".join(question.answer.split(SEG)[:2])  # of several things the first one's name
-    name = clean_explanation(first).rstrip(".,").removesuffix(" and")
-    return Case((question.kind, place), question.instruction, mask, name)
+    return Case((question.kind, place), question.instruction, mask, _names(question.answer))
+
+
+def _names(answer: str) -> tuple[str, ...]:
+    """What follows each `[SEG]` of a true answer: `the mug`."""
+    parts = (clean_explanation(part) for part in answer.split(SEG)[1:])
+    return tuple(part.rstrip(".,").removesuffix(" and").rstrip(",") for part in parts)
 
 
 def main() -> None:

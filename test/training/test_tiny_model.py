@@ -32,7 +32,7 @@ from lisa_ros.training.scene_batch import (
     to_device,
     vary,
 )
-from lisa_ros.training.scene_set import SceneSet, render_scenes
+from lisa_ros.training.scene_set import Example, SceneSet, render_scenes
 from lisa_ros.training.tiny_model import TEST_SETS, Recipe, scene_cases, start_from, train
 
 pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
@@ -69,6 +69,28 @@ def test_the_card_scores_scenes_that_were_not_learned(trained):
     for name, other in TEST_SETS.items():
         questions = [q for e in SceneSet(trained / f"test-{name}") for q in e.questions]
         assert {q.held_out for q in questions} == {"held_out_words" in other}
+
+
+def test_things_count_as_central_and_named_one_by_one():
+    """Two mugs, one at either side, are not in the middle; each has a name to be told."""
+    ids = np.zeros((30, 40), np.uint8)
+    ids[10:20, :4], ids[10:20, 36:], ids[10:20, 18:22] = 1, 2, 3
+    both = "There are two: [SEG] the left mug and [SEG] the right mug."
+    questions = (
+        Question("several", "all mugs", (1, 2), both, "", True, False),
+        Question(
+            "several", "all cans", (1, 3), "There are two: [SEG] a, [SEG] b.", "", True, False
+        ),
+        Question("class", "the can", (3,), "Sure, [SEG] the can.", "", True, False),
+    )
+    example = Example(np.zeros((30, 40, 3), np.uint8), ids, {}, {}, questions)
+    ((_, (mugs, mixed, can)),) = scene_cases([example])
+    assert mugs.groups == ("several", "outside the centre square")
+    assert mugs.names == ("the left mug", "the right mug")
+    assert mixed.groups == ("several", "outside the centre square")
+    assert mixed.names == ("a", "b")
+    assert can.groups == ("class", "centre square")
+    assert can.names == ("the can",)
 
 
 def test_encoders_learn_along_but_for_their_convolutions(trained):
@@ -133,8 +155,8 @@ def test_scores_tell_refusals_from_misses():
     half = np.zeros((4, 6), np.uint8)
     half[:2] = 1
     cases = [
-        Case(("class", "centre"), "all", half, "mug"),
-        Case(("class",), "nothing", half, "cap"),
+        Case(("class", "centre"), "all", half, ("mug",)),
+        Case(("class",), "nothing", half, ("cap",)),
         Case(("absent",), "nothing", 0 * half),
         Case(("absent",), "all", 0 * half),
     ]
