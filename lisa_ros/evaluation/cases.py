@@ -22,14 +22,14 @@ class Case:
         groups: names of groups that are also scored alone.
         instruction: the user's words.
         target: (H, W) of 0, 1 and 255 (ignored).
-        name: words that name the object and must be in the answer; None if they do not matter.
+        names: words that must all be in the answer, those that name its objects; may be none.
         is_phrase: whether the words are a bare phrase ("the red cup"), not a sentence.
     """
 
     groups: tuple[str, ...]
     instruction: str
     target: np.ndarray
-    name: str | None = None
+    names: tuple[str, ...] = ()
     is_phrase: bool = False
 
     @property

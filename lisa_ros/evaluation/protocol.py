@@ -109,7 +109,9 @@ def _ask(segmenter: Segmenter, picture: Picture, protocol: Protocol, batch_size:
     for start in range(0, len(picture.cases), batch_size):
         cases = picture.cases[start : start + batch_size]
         answers = _answers(segmenter, cases, None, protocol)
-        results += [_result(case, answer) for case, answer in zip(cases, answers, strict=True)]
+        results += [
+            _result(case, answer, protocol) for case, answer in zip(cases, answers, strict=True)
+        ]
         for stage, took in _times(answers).items():
             milliseconds[stage] = milliseconds.get(stage, 0.0) + took
     return Outcome(picture, tuple(results), milliseconds)
@@ -124,7 +126,7 @@ def _ask_together(
     images = [picture.image for picture in pictures for _ in picture.cases]
     answers = _answers(segmenter, cases, images, protocol)
     times = _times(answers)
-    results = [_result(case, answer) for case, answer in zip(cases, answers, strict=True)]
+    results = [_result(case, answer, protocol) for case, answer in zip(cases, answers, strict=True)]
     outcomes, end = [], 0
     for picture in pictures:
         start, end = end, end + len(picture.cases)
@@ -161,9 +163,12 @@ def _times(answers: Sequence[Answer]) -> dict[str, float]:
     return times
 
 
-def _result(case: Case, answer: Answer) -> Result:
+def _result(case: Case, answer: Answer, protocol: Protocol) -> Result:
     mask = None if answer.mask is None else encode_mask(answer.mask)
-    return replace(compare(case, answer), mask=mask)
+    result = compare(case, answer)
+    # What was put into the model's mouth names nothing.
+    named = None if protocol.name == "forced" else result.named
+    return replace(result, mask=mask, named=named)
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:

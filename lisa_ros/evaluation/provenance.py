@@ -53,7 +53,7 @@ def picture_hash(picture: Picture) -> str:
         digest.update(repr((array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).data)
     for case in picture.cases:
-        digest.update(repr((case.instruction, case.groups, case.name, case.is_phrase)).encode())
+        digest.update(repr((case.instruction, case.groups, case.names, case.is_phrase)).encode())
     return digest.hexdigest()
 
 

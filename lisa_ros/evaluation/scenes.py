@@ -25,8 +25,8 @@ def open_scenes(name: str, folder: Path, render: int | None) -> SceneCases:
         DataError: the folder holds no scenes.
         EvaluationError: it holds scenes of other settings.
     """
+    is_held_out = name.endswith("held_out")
     if render is not None:
-        is_held_out = name.endswith("held_out")
         settings = SceneSettings(
             questions=_QUESTIONS, held_out_meshes=is_held_out, held_out_words=is_held_out
         )
@@ -36,9 +36,22 @@ def open_scenes(name: str, folder: Path, render: int | None) -> SceneCases:
         except ValueError as error:
             raise EvaluationError(str(error)) from None
     try:
-        return SceneCases(name, SceneSet(folder))
+        scenes = SceneSet(folder)
     except FileNotFoundError as error:
         raise DataError(f"{error}; --render N puts N scenes there") from None
+    settings = scenes.settings
+    if (settings.held_out_meshes, settings.held_out_words) != (is_held_out, is_held_out):
+        raise EvaluationError(
+            f"{folder}: expected scenes {_told(is_held_out, is_held_out)} for {name}, got scenes "
+            f"{_told(settings.held_out_meshes, settings.held_out_words)}; name the folder that "
+            "`--render` made for it"
+        )
+    return SceneCases(name, scenes)
+
+
+def _told(meshes: bool, words: bool) -> str:
+    kinds = ("training's", "held-out")
+    return f"of {kinds[meshes]} meshes and {kinds[words]} words"
 
 
 class SceneCases:

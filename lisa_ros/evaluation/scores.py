@@ -26,7 +26,7 @@ class Result:
         target_area: pixels to find; 0 where there is nothing to find.
         predicted_area: pixels of all masks of the answer together; 0 is a refusal.
         intersection, union: pixels outside what the target ignores.
-        named: whether the words name the object; None where they need not.
+        named: whether the words name all objects; None where they need not, or cannot.
         mask: the predicted pixels as COCO's run lengths, `size` and `counts`.
     """
 
@@ -74,11 +74,11 @@ def compare(case: Case, answer: Answer) -> Result:
         predicted_area=int(mask.sum()),
         intersection=intersection,
         union=union,
-        named=None if case.name is None else _names(answer.explanation, case.name),
+        named=all(_holds(answer.explanation, name) for name in case.names) if case.names else None,
     )
 
 
-def _names(text: str, name: str) -> bool:
+def _holds(text: str, name: str) -> bool:
     """Whether the words hold the name, of whole words: a candle is no can."""
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
 
@@ -93,7 +93,7 @@ class Scores:
         absent: questions with nothing to find.
         refused: how many of those got no mask.
         falsely_refused: how many of those with something to find got none.
-        to_name, named: answers that should name an object, and how many did.
+        to_name, named: answers that should name their objects, and how many did.
         by_group: the same for each group of questions.
     """
 
@@ -153,5 +153,5 @@ class Scores:
 
     @property
     def naming_rate(self) -> float | None:
-        """Of the answers that should name an object, the share that does."""
+        """Of the answers that should name their objects, the share that does."""
         return self.named / self.to_name if self.to_name else None

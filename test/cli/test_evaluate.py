@@ -351,6 +351,8 @@ def test_scenes_are_scored_by_kind(tmp_path: Path):
     assert len(kinds) > 2
     assert sum(scores[kind]["questions"] for kind in kinds) == questions > 5
     assert "scene 0" in (tmp_path / "report.html").read_text()
+    # "[SEG]." was put into its mouth.
+    assert {row["naming_rate"] for row in scores.values()} == {None}
 
 
 @pytest.mark.parametrize(

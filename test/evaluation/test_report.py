@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,31 @@ def test_percentiles_are_by_hardware_and_of_those_that_have_the_stage():
     assert times["GPU"]["decode"]["pictures"] == 1
 
 
+def test_its_own_row_stands_below_those_of_the_paper(tmp_path):
+    """By group and metric, in the columns of the table."""
+    source = Made(6)
+    source.name = "reason_seg/test"
+    records = {}
+    for k in range(6):
+        record = source.record(k)
+        (result,) = record.results
+        group = "short" if k < 2 else "long"
+        records[k] = replace(record, results=(replace(result, groups=(group,)),))
+    run = {**RUN, "data": {"name": source.name, "pictures": 6}}
+    write_report(tmp_path, source, records, run, "m")
+    scores = json.loads((tmp_path / "report.json").read_text())["scores"]
+    page = (tmp_path / "report.html").read_text()
+    own = page.split('<tr class="own">')[1].split("</tr>")[0]
+    cells = [float(cell) for cell in re.findall(r"<td>([\d.]+)</td>", own)]
+    expected = [
+        100 * scores[group][metric]
+        for group in ("short", "long", "overall")
+        for metric in ("giou", "ciou")
+    ]
+    assert len(set(expected)) == 6
+    assert cells == pytest.approx(expected, abs=0.06)
+
+
 def test_rows_of_the_paper():
     val = published_table("reason_seg/val", "forced")
     rows = {row.model: list(row.values.values()) for row in val.rows}
@@ -135,6 +161,7 @@ def test_rows_of_the_paper():
     assert [" ".join(c) for c in test.columns][:3] == ["short gIoU", "short cIoU", "long gIoU"]
     rows = {row.model: list(row.values.values()) for row in test.rows}
     assert rows["LISA-13B (ft)"] == [44.3, 42.0, 54.0, 54.3, 51.7, 51.1]
+    assert rows["LISA-7B"] == [37.6, 34.4, 36.6, 34.7, 36.8, 34.1]
     assert not test.warnings
 
     (column,) = published_table("refcocog/val", "forced").columns

@@ -88,7 +88,7 @@ def test_groups_are_scored_alone():
 
 
 def test_names_are_looked_for_in_the_words():
-    case = Case((), "x", area(2), name="Red mug")
+    case = Case((), "x", area(2), names=("Red mug",))
     named = [
         compare(case, answer(area(2), text)).named
         for text in ("Sure, the [SEG] red mug.", "the mug")
@@ -107,12 +107,18 @@ def test_names_are_looked_for_in_the_words():
     ],
 )
 def test_a_name_is_of_whole_words(text, named):
-    case = Case((), "x", area(2), name="the can")
+    case = Case((), "x", area(2), names=("the can",))
     assert compare(case, answer(area(2), text)).named is named
 
 
+def test_all_things_are_to_be_named():
+    case = Case((), "x", area(2), names=("the left mug", "the right mug"))
+    texts = ("the left mug and the right mug.", "the left mug and the bowl.")
+    assert [compare(case, answer(area(2), text)).named for text in texts] == [True, False]
+
+
 def test_a_name_is_no_pattern():
-    case = Case((), "x", area(2), name="box (a.b)")
+    case = Case((), "x", area(2), names=("box (a.b)",))
     named = [compare(case, answer(area(2), f"the {x}.")).named for x in ("box (a.b)", "box (axb)")]
     assert named == [True, False]
 

@@ -97,6 +97,14 @@ def test_the_package_that_scenes_lack_is_named(tmp_path, monkeypatch, missing, p
         open_source("scenes", tmp_path)
 
 
+def test_scenes_of_other_meshes_or_words_are_refused(tmp_path):
+    pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
+    assert len(open_source("scenes", tmp_path, render=1)) == 1
+    assert len(open_source("scenes", tmp_path)) == 1
+    with pytest.raises(EvaluationError, match="expected scenes of held-out meshes and held-out"):
+        open_source("scenes/held_out", tmp_path)
+
+
 def test_a_folder_without_scenes_is_named(tmp_path):
     pytest.importorskip("mujoco", reason="the simulated camera needs mujoco")
     with pytest.raises(DataError, match=r"holds no scenes.*--render N puts N scenes there"):
