@@ -90,6 +90,10 @@ class Checkpoint:
     def _sources(self) -> list[WeightFiles]:
         return [self.weights, *([self.clip_weights] if self.clip_weights is not None else [])]
 
+    def is_tied(self, name: str) -> bool:
+        """Whether `tensors` gives this weight's memory under another name as well."""
+        return name in (_EMBEDDINGS, _HEAD) and self.config.llama.tie_word_embeddings
+
     def _official_names(self, files: WeightFiles, name: str) -> list[str]:
         """None for a weight without use, two for the embeddings of a model without a head."""
         if files is self.clip_weights:

@@ -442,13 +442,16 @@ def clip_config(values: Mapping[str, Any]) -> CLIPVisionConfig:
 
 def _llama_config(values: Mapping[str, Any]) -> LlamaConfig:
     chosen = {key: values[key] for key in _LLAMA_KEYS if values.get(key) is not None}
-    rope = {"rope_type": "default", "rope_theta": float(values.get("rope_theta") or 10000.0)}
-    scaling = values.get("rope_scaling")
+    # transformers 5 writes rope_parameters, versions before it rope_theta and rope_scaling.
+    parameters = values.get("rope_parameters") or {}
+    theta = parameters.get("rope_theta") or values.get("rope_theta") or 10000.0
+    rope = {"rope_type": "default", "rope_theta": float(theta)}
+    scaling = parameters or values.get("rope_scaling")
     if scaling:
         kind = scaling.get("rope_type") or scaling.get("type")
         if kind is None:
             raise CheckpointError(f"rope_scaling: expected a type, got {scaling!r}")
-        rope.update({**scaling, "rope_type": kind})
+        rope.update({**scaling, "rope_type": kind, "rope_theta": float(theta)})
         rope.pop("type", None)
     return LlamaConfig(
         **{"tie_word_embeddings": False, "pad_token_id": 0, **chosen},

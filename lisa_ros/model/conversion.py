@@ -51,7 +51,9 @@ def convert(
     save_shards(wanted, destination, lambda done: progress(done, total))
     shutil.copyfile(checkpoint.folder / "tokenizer.model", destination / "tokenizer.model")
     values = {**read_config(checkpoint.folder), **checkpoint.config.to_json()}
+    values.pop("rope_parameters", None)  # told by older keys, which all versions read
     write_json(destination / "added_tokens.json", checkpoint.tokenizer.added_tokens)
+    write_json(destination / "tokenizer_config.json", checkpoint.tokenizer.settings)
     # Last, so that an interrupted conversion is never taken for a whole one.
     write_json(destination / "config.json", values)
     return destination

@@ -21,6 +21,10 @@ class InstructionError(LisaError):
     """The words cannot be asked: empty, only control tokens, or longer than the context."""
 
 
+class TooLongError(InstructionError):
+    """With the rounds before it an instruction leaves no room for an answer."""
+
+
 class ImageError(LisaError):
     """The picture cannot be read, or is not an RGB uint8 array of shape (H, W, 3)."""
 

@@ -15,7 +15,7 @@ import torch
 
 from lisa_ros.model.conversation import SEG, Control
 from lisa_ros.model.decoder import Prompt, make_decoder, prompt_length
-from lisa_ros.model.errors import InstructionError, UsageError
+from lisa_ros.model.errors import TooLongError, UsageError
 from lisa_ros.model.lisa import ImageFeatures, Lisa
 from lisa_ros.model.timing import StageTimer
 
@@ -129,7 +129,7 @@ def generate(
         cancelled: asked between tokens; once true, every open answer ends as `cancelled`.
 
     Raises:
-        InstructionError: a prompt leaves no room for an answer.
+        TooLongError: a prompt leaves no room for an answer.
         UsageError: on CUDA, another answer was begun before this one had ended.
     """
     sampling = sampling or Sampling()
@@ -210,17 +210,17 @@ def check_length(model: Lisa, prompt_length: int, max_new_tokens: int) -> int:
     """How many tokens an answer may have behind a prompt of `prompt_length` positions.
 
     Raises:
-        InstructionError: none.
+        TooLongError: none.
         UsageError: `max_new_tokens` is not positive.
     """
     if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise UsageError(f"max_new_tokens: expected 1 or more, got {max_new_tokens!r}")
     context = model.config.context_length
     if prompt_length >= context:
-        raise InstructionError(
+        raise TooLongError(
             f"the instruction is too long: with the image ({model.config.num_image_tokens} "
-            f"positions) it takes {prompt_length} of the model's {context} positions and leaves "
-            "none for the answer; shorten it"
+            f"positions) and the rounds before it takes {prompt_length} of the model's {context} "
+            "positions and leaves none for the answer; shorten it, or begin a new conversation"
         )
     return min(max_new_tokens, context - prompt_length)
 

@@ -77,7 +77,10 @@ def load_checkpoint(checkpoint: Checkpoint, precision: Precision, target: torch.
     try:
         for name, tensor in checkpoint.tensors():
             own = own_name(name)
-            if own in expected and put(own, tensor).data_ptr() != tensor.data_ptr():
+            if own not in expected:
+                continue
+            is_copied = put(own, tensor).data_ptr() != tensor.data_ptr()
+            if is_copied and not checkpoint.is_tied(name):
                 release_pages(tensor)
     except torch.OutOfMemoryError:
         raise OutOfMemoryError(_does_not_fit(model, precision, target)) from None

@@ -3,7 +3,8 @@
 The checkpoints were trained with the slow LLaMA tokenizer of transformers 4.31.  Around its
 *added* tokens (`[SEG]`, `<im_start>`, ...) that tokenizer strips white space and encodes each
 remaining stretch of text on its own, dummy prefix included; today's fast tokenizers give other
-ids on most prompts.  This module restores the published ids on top of `sentencepiece`.
+ids on most prompts.  This module restores the published ids on top of `sentencepiece`.  Where
+`tokenizer_config.json` says `legacy: false`, text behind a control token has no dummy prefix.
 
 A prompt is a list of pieces: `str` is text and is never searched for control tokens, so what a
 user types stays inert; `Control` is one control token.
@@ -15,6 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 
@@ -23,6 +25,7 @@ from lisa_ros.model.conversation import BOS, EOS, IMAGE, SEG, UNK, Control, Piec
 from lisa_ros.model.errors import CheckpointError
 
 IMAGE_TOKEN_INDEX = -200  # stands for the image in a list of ids, as in LLaVA
+_PREFIX = "\u2581"  # sentencepiece's space, which it puts before any text
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,26 @@ class LisaTokenizer:
         model: path of `tokenizer.model`.
         added_tokens: `{"[SEG]": 32000, ...}`, the content of `added_tokens.json`.
         add_bos: whether prompts begin with `<s>`.
+        legacy: whether text behind a control token gets sentencepiece's dummy prefix.
 
     Attributes:
+        settings: of `tokenizer_config.json`, those that change ids.
         seg_id, bos_id, eos_id, unk_id: ids, looked up by name.
     """
 
     def __init__(
-        self, model: Path | str, added_tokens: dict[str, int], *, add_bos: bool = True
+        self,
+        model: Path | str,
+        added_tokens: dict[str, int],
+        *,
+        add_bos: bool = True,
+        legacy: bool = True,
     ) -> None:
         try:
             self.sentencepiece = SentencePieceProcessor(model_file=str(model))
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"{model} is not a sentencepiece model: {error}") from None
-        self._add_bos = add_bos
+        self.settings = {"add_bos_token": add_bos, "legacy": legacy}
         self.added_tokens = dict(added_tokens)
         if SEG not in self.added_tokens:
             raise CheckpointError(
@@ -86,7 +96,13 @@ class LisaTokenizer:
             raise CheckpointError(
                 f"{model} is missing; a LISA checkpoint needs the sentencepiece model of its LLaMA"
             )
-        return cls(model, read_added_tokens(folder), add_bos=_adds_bos(folder))
+        values = _read_settings(folder)
+        return cls(
+            model,
+            read_added_tokens(folder),
+            add_bos=bool(values.get("add_bos_token", True)),
+            legacy=bool(values.get("legacy", True)),
+        )
 
     @property
     def vocab_size(self) -> int:
@@ -113,7 +129,7 @@ class LisaTokenizer:
             CheckpointError: a control piece is not in this checkpoint's vocabulary.
         """
         merged = _merge_text(pieces)
-        ids = [self.bos_id] if add_bos and self._add_bos else []
+        ids = [self.bos_id] if add_bos and self.settings["add_bos_token"] else []
         for i, piece in enumerate(merged):
             if isinstance(piece, Control):
                 ids.append(self._control_id(piece.token))
@@ -123,8 +139,19 @@ class LisaTokenizer:
                 piece = piece.lstrip()
             if i + 1 < len(merged) and self._is_added(merged[i + 1]):
                 piece = piece.rstrip()
-            ids += self.sentencepiece.encode(piece)
+            # The published code tokenises what stands before and behind the image by itself.
+            is_first = i == 0 or merged[i - 1] == Control(IMAGE)
+            ids += self._encode_text(piece, is_first)
         return ids
+
+    def _encode_text(self, text: str, is_first: bool) -> list[int]:
+        """Ids of a stretch of text; a first one has the dummy prefix always."""
+        if self.settings["legacy"] or is_first or text.startswith(" "):
+            return list(self.sentencepiece.encode(text))
+        first, *rest = self.sentencepiece.encode(text, out_type=str) or [""]
+        # What is left of the first piece may be unknown, and is so then.
+        pieces = [first.removeprefix(_PREFIX), *rest]
+        return [self.sentencepiece.piece_to_id(piece) for piece in pieces if piece]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Text of ids, with a space on both sides of each added token as published.
@@ -206,8 +233,8 @@ def read_added_tokens(folder: Path) -> dict[str, int]:
     return {k: v for k, v in added.items() if k not in (BOS, EOS, UNK)}
 
 
-def _adds_bos(folder: Path) -> bool:
-    """Whether a folder's tokenizer puts `<s>` before a prompt, as those of all LLaMAs do."""
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """The `tokenizer_config.json` of a folder, which may be absent."""
     config = folder / "tokenizer_config.json"
     values = read_json(config) if config.is_file() else {}
     if values.get("add_eos_token"):
@@ -215,7 +242,7 @@ def _adds_bos(folder: Path) -> bool:
             f"{config}: expected add_eos_token false, as of all LISA checkpoints, got true: no "
             "answer could follow a prompt that has ended"
         )
-    return bool(values.get("add_bos_token", True))
+    return values
 
 
 def _merge_text(pieces: Iterable[Piece]) -> list[Piece]:

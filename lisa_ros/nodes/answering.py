@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lisa_ros.model.errors import LisaError
+from lisa_ros.model.errors import LisaError, TooLongError
 from lisa_ros.nodes.frames import DEPTH_PATIENCE, Frame, FrameBuffer
 from lisa_ros.nodes.image_conversion import ConversionError, image_to_rgb
 from lisa_ros.nodes.questions import Outcome, Progress, Question
@@ -124,7 +124,11 @@ class Answerer:
         if failure is not None:
             return failure
         turns = conversation.turns if conversation is not None else []
-        answer = self.ask(question, frame, turns, settings, seconds)
+        try:
+            answer = self.ask(question, frame, turns, settings, seconds)
+        except TooLongError:
+            self._conversation = None  # its rounds may be what was too long
+            raise
         # An answer that was complete before the stop is given as it is.
         end = question.stopped() if answer.status is Status.CANCELLED else None
         if end is None:

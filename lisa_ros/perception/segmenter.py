@@ -373,9 +373,9 @@ class Segmenter:
             use_im_start_end=config.use_im_start_end,
         )
         prompt_ids = self.model.tokenizer.encode(pieces)
-        length = len(prompt_ids) - 1 + config.num_image_tokens  # the image is one id
-        check_length(self.model, length, max_new_tokens)
-        return _Question(instruction, words, prompt_ids)
+        question = _Question(instruction, words, prompt_ids)
+        check_length(self.model, self._length(question), max_new_tokens)
+        return question
 
     def _run(
         self,
@@ -458,7 +458,20 @@ class Segmenter:
                     f"{least:.3f}: what was asked for is most likely not in view; ask in other "
                     "words, or look from elsewhere"
                 )
+        if (
+            status is Status.TRUNCATED
+            and self._length(question) >= self.model.config.context_length
+        ):
+            return (
+                f"the conversation fills the model's {self.model.config.context_length} positions; "
+                "objects may be missing, ask again in a new conversation or in fewer words"
+            )
         return _MESSAGES[status]
+
+    def _length(self, question: _Question) -> int:
+        """Positions of a question with its image and answer."""
+        image = self.model.config.num_image_tokens - 1  # is one id
+        return len(question.prompt_ids) + image + len(question.answer_ids)
 
     def _segmented_object(self, event: MaskEvent, features: ImageFeatures) -> SegmentedObject:
         """Upscale a mask on its device, and bring only what is needed to the host."""

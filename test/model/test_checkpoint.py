@@ -86,21 +86,26 @@ def test_safetensors_are_preferred_to_pickles(first_golden, tmp_path):
     assert_same_weights(first_golden.load(folder), first_golden.model)
 
 
-@pytest.mark.parametrize("stored", ["once", "twice"])
-def test_a_head_that_is_tied_to_the_embeddings(first_golden, tmp_path, stored):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("stored", ["once", "twice", "once, in an old pickle"])
+def test_a_head_that_is_tied_to_the_embeddings(first_golden, tmp_path, stored, precision):
     folder = without_weights(first_golden, tmp_path / "lisa")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
     weights = weights_of(first_golden)
     embeddings = weights["model.embed_tokens.weight"]
     weights["lm_head.weight"] = embeddings
-    if stored == "once":
+    if stored != "twice":
         del weights["lm_head.weight"]
     write_weights(folder, weights, "bin", 1)
-    model = first_golden.load(folder)
-    torch.testing.assert_close(model.language_model.lm_head.weight.data, embeddings)
+    if "pickle" in stored:
+        torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    model = load(folder, vision_tower=first_golden.clip, device="cpu", precision=precision)
+    head = model.language_model.lm_head.weight.data
+    torch.testing.assert_close(head, embeddings.to(head.dtype))
     converted = convert(folder, tmp_path / "out", vision_tower=first_golden.clip)
-    assert_same_weights(first_golden.load(converted), model)
+    again = load(converted, device="cpu", precision=precision)
+    assert_same_weights(again, model)
 
 
 def test_a_vision_tower_as_transformers_names_it_today(first_golden, tmp_path):
@@ -127,6 +132,24 @@ def test_linear_rope_scaling_makes_the_context_longer(first_golden, tmp_path):
     (folder / "config.json").write_text(json.dumps({**config, **scaling}))
     model = first_golden.load(folder)
     assert model.config.context_length == 2 * first_golden.model.config.context_length
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_rope_as_transformers_5_writes_it(first_golden, tmp_path, scaled):
+    """Under one key; older ones beside it would be of an earlier save."""
+    folder = Path(shutil.copytree(first_golden.lisa, tmp_path / "lisa"))
+    config = json.loads((folder / "config.json").read_text())
+    rope = {"rope_type": "default", "rope_theta": 1e6}
+    if scaled:
+        rope |= {"rope_type": "linear", "factor": 2.0}
+    config |= {"rope_parameters": rope, "rope_theta": 10000.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    model = first_golden.load(folder)
+    assert model.config.llama.rope_parameters == rope
+    factor = 2 if scaled else 1
+    assert model.config.context_length == factor * first_golden.model.config.context_length
+    converted = convert(folder, tmp_path / "out", vision_tower=first_golden.clip)
+    assert first_golden.load(converted).config.llama.rope_parameters == rope
 
 
 def test_harmless_weights_pass(first_golden, tmp_path):

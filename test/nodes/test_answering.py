@@ -249,6 +249,17 @@ def test_keep_context_pins_the_frame_and_sends_the_rounds_before(ready):
     assert rounds == ["the cup?", "no, the other one?"]
 
 
+def test_a_conversation_that_is_too_long_is_forgotten(ready):
+    """Else no further question could go on, however short."""
+    ready.ask("the cup")
+    assert ready.ask("[SEG]", keep_context=True).status is Status.REJECTED
+    assert ready.ask("the dog", keep_context=True).context_kept
+    assert ready.ask("long", keep_context=True).status is Status.REJECTED
+    outcome = ready.ask("long", keep_context=True)
+    assert outcome.status is Status.FOUND
+    assert not outcome.context_kept
+
+
 def test_a_question_without_keep_context_forgets(ready):
     ready.ask("the cup")
     ready.frames.add_image(image())

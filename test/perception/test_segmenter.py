@@ -1,5 +1,6 @@
 """A frame and an instruction in, an `Answer` out."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -152,6 +153,26 @@ def test_truncated_keeps_its_objects(first_golden, about):
     assert answer.status is Status.TRUNCATED
     assert len(answer.objects) == 1
     assert "max_new_tokens" in answer.message
+
+
+def test_a_context_that_is_full_is_told_as_that(first_golden, about):
+    """More new tokens would not help."""
+    case = first_golden.case("gen5_trunc")
+    segmenter = about(case)
+    model, config = segmenter.model, segmenter.model.config
+    answer = segmenter.answer(case["instruction"], template="raw", max_new_tokens=1)
+    taken = len(answer.prompt_ids) - 1 + config.num_image_tokens
+    llama = copy.deepcopy(config.llama)
+    llama.max_position_embeddings = taken + 2
+    model.config = replace(config, llama=llama)
+    try:
+        answer = segmenter.answer(case["instruction"], template="raw")
+    finally:
+        model.config = config
+    assert answer.status is Status.TRUNCATED
+    assert len(answer.answer_ids) == 2
+    assert f"fills the model's {taken + 2} positions" in answer.message
+    assert "max_new_tokens" not in answer.message
 
 
 def test_cancelled_keeps_its_objects(about, cases):
