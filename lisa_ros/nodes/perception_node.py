@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import rclpy
@@ -26,7 +28,7 @@ from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallba
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from rclpy.time import Time
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -55,8 +57,9 @@ from lisa_ros.srv import Ask as AskService
 # Threads of the executor: for the camera's topics, diagnostics, and questions that wait.
 _THREADS = 8
 _PATIENCE = 4.0  # seconds for the model to stop at the end; `ros2 launch` kills after 5
+_LAST_RESULTS = 0.5  # seconds to send them at the end
 
-# Seconds for which a goal's result, and the images that it brought, are kept for who asks late.
+# Seconds for which a goal's result is kept for who asks late.
 _RESULT_TIMEOUT = 10
 _NO_LIMIT = 900  # where questions have none; rclpy's own on Humble
 # Words come faster than a busy client listens; they must not push out the one that has an object.
@@ -234,6 +237,11 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         if not started or self.trigger_activate() != TransitionCallbackReturn.SUCCESS:
             self.failed.set()
 
+    @property
+    def has_goals(self) -> bool:
+        """Whether a goal of the action is open."""
+        return bool(self._goals)
+
     def end_questions(self, timeout: float) -> bool:
         """End all questions and the worker; False if it is still busy after `timeout` seconds."""
         return self._worker.shutdown(timeout)
@@ -270,6 +278,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             answer = self._ask_and_wait(question, goal.request)
         finally:
             del self._goals[key]
+            # rclpy keeps the goal as long as its result, and images are most of both.
+            goal.request.image, goal.request.depth = Image(), Image()
         if answer.status == AnswerMessage.CANCELLED:
             # rclpy tells the goal that it is cancelled only after `_on_cancel`.
             patience = time.monotonic() + _CANCEL_PATIENCE
@@ -308,7 +318,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             question.require_3d = request.require_3d
             question.keep_context = request.keep_context
             question.frame = _own_frame(request)
-            question.not_before = Time.from_msg(request.not_before).nanoseconds
+            not_before = request.not_before  # rclpy's Time refuses negative ones
+            question.not_before = not_before.sec * 10**9 + not_before.nanosec
             seconds = Duration.from_msg(request.timeout).nanoseconds / 1e9
             question.timeout = seconds or question.timeout
         return question
@@ -473,14 +484,25 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     executor = MultiThreadedExecutor(num_threads=_THREADS)
     executor.add_node(node)
-    while not (told_to_stop.is_set() or node.failed.is_set()):
-        try:
-            executor.spin_once(timeout_sec=0.1)
-        except Exception:  # of one callback; the next ones may fare better
-            node.get_logger().error(traceback.format_exc())
+
+    def spin_while(is_on: Callable[[], bool]) -> None:
+        while is_on():
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except Exception:  # of one callback; the next ones may fare better
+                node.get_logger().error(traceback.format_exc())
+
+    spin_while(lambda: not (told_to_stop.is_set() or node.failed.is_set()))
     status = int(node.failed.is_set())
-    if not node.end_questions(_PATIENCE):
+    with ThreadPoolExecutor(1) as pool:
+        has_goals = node.has_goals
+        ended = pool.submit(node.end_questions, _PATIENCE)
+        spin_while(lambda: not ended.done())
+    if not ended.result():
         os._exit(status)  # the model is being loaded: its thread can neither be stopped nor left
+    if has_goals:  # rclpy sends their results by further tasks of the executor
+        end = time.monotonic() + _LAST_RESULTS
+        spin_while(lambda: time.monotonic() < end)
     executor.shutdown(timeout_sec=_PATIENCE)
     node.destroy_node()
     rclpy.shutdown()

@@ -40,9 +40,7 @@ if TYPE_CHECKING:  # MuJoCo may be absent: then the node says so
 
 WORLD_FRAME = "world"  # z up, the table top is z = 0
 # As realsense2_camera names them, the first with x forward and z up.
-LINK_FRAME = "camera_link"
-COLOR_FRAME = "camera_color_frame"
-OPTICAL_FRAME = "camera_color_optical_frame"
+_FRAMES = ("link", "color_frame", "color_optical_frame")  # behind the node's name, as RealSense's
 _LINK_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], float)
 
 # What realsense2_camera gives: reliable, volatile.
@@ -115,7 +113,7 @@ class SimCamera(Node):
         """One picture with all that belongs to it, under one stamp."""
         now, seed = self.get_clock().now(), self._settings["seed"]
         frame = self._sensor.frame(seed, now.nanoseconds / 1e9)
-        header = Header(stamp=now.to_msg(), frame_id=OPTICAL_FRAME)
+        header = Header(stamp=now.to_msg(), frame_id=f"{self.get_name()}_{_FRAMES[-1]}")
         is_new = seed != self._shown_seed
         if is_new:
             self._shown_seed, self._rng = seed, np.random.default_rng(seed)
@@ -127,7 +125,9 @@ class SimCamera(Node):
         )
         # What others wait for before they use an image comes before it.
         self._pose.publish(pose)
-        self._publish_transforms(camera_transforms(frame.camera, pose.header), is_new)
+        self._publish_transforms(
+            camera_transforms(frame.camera, pose.header, self.get_name()), is_new
+        )
         info = camera_info(frame.camera, header)
         self._color_info.publish(info)
         self._depth_info.publish(info)
@@ -189,15 +189,12 @@ def camera_pose(camera: Camera) -> Pose:
     return Pose(position=point(pose[:3, 3]), orientation=quaternion(pose[:3, :3]))
 
 
-def camera_transforms(camera: Camera, header: Header) -> list[TransformStamped]:
-    """From the world, the header's frame, by the camera's body to its optical frame."""
-    chain = {
-        LINK_FRAME: camera.world_from_optical @ np.linalg.inv(_LINK_FROM_OPTICAL),
-        COLOR_FRAME: np.eye(4),
-        OPTICAL_FRAME: _LINK_FROM_OPTICAL,
-    }
+def camera_transforms(camera: Camera, header: Header, name: str) -> list[TransformStamped]:
+    """From the world, the header's frame, by the named camera's body to its optical frame."""
+    world_from_link = camera.world_from_optical @ np.linalg.inv(_LINK_FROM_OPTICAL)
     messages = []
-    for frame, pose in chain.items():
+    for part, pose in zip(_FRAMES, (world_from_link, np.eye(4), _LINK_FROM_OPTICAL), strict=True):
+        frame = f"{name}_{part}"
         message = TransformStamped(header=header, child_frame_id=frame)
         message.transform.translation = vector(pose[:3, 3])
         message.transform.rotation = quaternion(pose[:3, :3])

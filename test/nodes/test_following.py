@@ -45,9 +45,10 @@ def test_follow_finds_the_object_without_asking(ready):
 @pytest.mark.parametrize(
     ("limits", "change"),
     [
-        ({}, lambda s: setattr(s, "followed", found(x=40))),  # IoU 0
-        ({"min_iou": 0}, lambda s: setattr(s, "followed", found(x=40))),  # far away
-        ({"min_iou": 0}, lambda s: setattr(s, "followed", found(size=6))),
+        # Each with the other limits off, which would doubt it as well.
+        ({"max_shift": 1}, lambda s: setattr(s, "followed", found(x=40))),
+        ({"min_iou": 0}, lambda s: setattr(s, "followed", found(x=40))),
+        ({"min_iou": 0, "max_shift": 1}, lambda s: setattr(s, "followed", found(size=6))),
         ({}, lambda s: setattr(s, "followed", found(size=0))),
         ({}, lambda s: setattr(s, "looks", -s.looks)),
         ({"reground_interval": 0.0}, lambda s: None),

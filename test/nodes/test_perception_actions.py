@@ -252,6 +252,8 @@ def test_a_picture_from_before_a_motion_is_not_answered(robot, camera):
     answer = robot.ask(CUP, not_before=soon)
     assert (status(answer), stamp_ns(answer) >= soon.sec * 10**9 + soon.nanosec) == ("FOUND", True)
     assert status(robot.ask(CUP, not_before=now(100))) == "STALE_IMAGE"
+    before_zero = type(soon)(sec=-1)  # as `now - 2 s` is when a simulator has just started
+    assert status(robot.ask(CUP, not_before=before_zero)) == "FOUND"
 
 
 def follow_answers(robot) -> list:

@@ -374,3 +374,5 @@ def test_sigint_answers_what_is_open_and_ends(robot, process):
     assert wait_until(lambda: any(a.final for a in answers), 2)
     last = next(a for a in answers if a.final)
     assert (status(last), last.message) == ("NOT_ACTIVE", "the node is shutting down")
+    told, end = goal.result(2)  # the goal's client hears it as well
+    assert (status(told), end) == ("NOT_ACTIVE", "ABORTED")

@@ -8,10 +8,12 @@ import re
 import signal
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from builtin_interfaces.msg import Time
 from conftest import Child, RosGraph, wait_until
 
 if importlib.util.find_spec("mujoco") is None:
@@ -380,7 +382,7 @@ def test_transforms_lead_from_the_world_to_the_optical_frame():
     from lisa_ros.sim.scene import sample_scene
 
     true = sample_scene(1).camera(64, 48)
-    transforms = camera_transforms(true, Header(frame_id="world"))
+    transforms = camera_transforms(true, Header(frame_id="world"), "camera")
     names = ["world", "camera_link", "camera_color_frame", FRAME]
     assert [t.header.frame_id for t in transforms] == names[:-1]
     assert [t.child_frame_id for t in transforms] == names[1:]
@@ -391,6 +393,36 @@ def test_transforms_lead_from_the_world_to_the_optical_frame():
     # The body looks along x, with z up: a camera above a table looks down.
     np.testing.assert_allclose(world_from_link[:3, 0], true.world_from_optical[:3, 2], atol=1e-9)
     assert world_from_link[2, 0] < 0 < world_from_link[2, 2]
+
+
+@pytest.mark.parametrize(("motion_angle", "moving"), [(0.0, 0), (10.0, 1)])
+def test_what_moves_is_told_with_each_picture_and_the_rest_once_a_scene(motion_angle, moving):
+    """With stand-ins for two publishers: PyPI has no tf2_msgs."""
+    from std_msgs.msg import Header
+
+    from lisa_ros.nodes.sim_camera import SimCamera, camera_transforms
+    from lisa_ros.sim.scene import sample_scene
+
+    def publisher(sent):
+        return SimpleNamespace(
+            msg_type=SimpleNamespace, publish=lambda m: sent.append(m.transforms)
+        )
+
+    tf, tf_static = [], []
+    node = SimpleNamespace(
+        _settings={"motion_angle": motion_angle}, _tf=publisher(tf), _tf_static=publisher(tf_static)
+    )
+    header = Header(frame_id="world", stamp=Time(sec=7))
+    transforms = camera_transforms(sample_scene(1).camera(64, 48), header, "wrist")
+    assert [t.child_frame_id for t in transforms][::2] == [
+        "wrist_link",
+        "wrist_color_optical_frame",
+    ]
+    assert {t.header.stamp.sec for t in transforms} == {7}
+    for is_new in (True, False, True):
+        SimCamera._publish_transforms(node, transforms, is_new)
+    assert tf == [transforms[:moving]] * 3 * moving
+    assert tf_static == [transforms[moving:]] * 2
 
 
 def test_it_needs_neither_open3d_nor_torch(start_child):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from conftest import wait_until
 
-from lisa_ros.model.errors import InstructionError, OutOfMemoryError
+from lisa_ros.model.errors import InstructionError, OutOfMemoryError, TooLongError
 from lisa_ros.model.preprocessing import MaskGeometry
 from lisa_ros.nodes.answering import AnswerSettings
 from lisa_ros.nodes.camera_geometry import NoGeometryError
@@ -65,7 +65,7 @@ class FakeSegmenter:
     """Answers by the instruction, and remembers what it was given.
 
     "forever" talks until it is cancelled, "crash" and "memory" fail, "nothing" finds nothing,
-    "describe" wants no mask, "[SEG]" is refused; all else finds `object`.
+    "describe" wants no mask, "[SEG]" is refused, "long" in a conversation; all else finds `object`.
     """
 
     model_id, precision = "fake", "fp32"
@@ -105,6 +105,8 @@ class FakeSegmenter:
         self.asked.append(SimpleNamespace(instruction=instruction, **options))
         if instruction == "[SEG]":
             raise InstructionError("expected an instruction in words, got only control tokens")
+        if options["history"] and instruction == "long":
+            raise TooLongError("the instruction is too long")
         return self._events(instruction, cancelled)
 
     def _events(self, instruction, cancelled) -> Iterator:
