@@ -238,7 +238,8 @@ class Answerer:
             # A camera_info may have come after its image, while the model was at work.
             shown = frame
             if not frame.is_of_request:
-                shown = self._frames.with_own_infos(frame, settings.image_timeout)
+                patience = settings.image_timeout
+                shown = self._frames.with_own_infos(frame, patience, question.stopped)
             assert self._encoded is not None
             return lifter.lift(shown, self._encoded.rgb, masks, transform, lift)
 

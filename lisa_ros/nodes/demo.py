@@ -27,6 +27,7 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
 from rclpy.client import Client
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -38,9 +39,11 @@ from std_msgs.msg import String
 
 from lisa_ros.action import Ask
 from lisa_ros.msg import Answer
+from lisa_ros.nodes.answer_messages import status_constant
 from lisa_ros.nodes.demo_report import Exchange, Report
 from lisa_ros.nodes.fast_dds import profile_environment
 from lisa_ros.nodes.image_conversion import depth_to_array, image_to_rgb
+from lisa_ros.nodes.outputs import ABOUT_THE_IMAGE
 from lisa_ros.perception.depth import Intrinsics, depth_in_metres
 from lisa_ros.sim.instructions import Question, ask
 from lisa_ros.sim.view import visible_objects
@@ -68,6 +71,7 @@ _START_SECONDS = 120.0
 _LOAD_SECONDS = 3600.0  # a large model from a slow disk, or from the hub
 _ANSWER_SECONDS = 600.0  # of a large model on a CPU
 _SETTLING_NS = 2_000_000_000
+_ANSWERED = {status_constant(status) for status in ABOUT_THE_IMAGE}  # these have an overlay
 
 
 class DemoError(RuntimeError):
@@ -195,15 +199,17 @@ class Demo(Node):
     def ask(self, instruction: str) -> tuple[Answer, np.ndarray | None]:
         """An instruction through the action; gives the answer and the node's overlay."""
         self._overlays.clear()
+        limit = Duration(seconds=_ANSWER_SECONDS - 10).to_msg()  # its end is worth waiting for
         goal = self._finish(
-            self._ask.send_goal_async(Ask.Goal(instruction=instruction)), "the question's start"
+            self._ask.send_goal_async(Ask.Goal(instruction=instruction, timeout=limit)),
+            "the question's start",
         )
         answer = self._finish(
             goal.get_result_async(), f"an answer to {instruction!r}"
         ).result.answer
-        stamp = _nanoseconds(answer)
-        if not stamp:  # no picture was answered
+        if answer.status not in _ANSWERED:
             return answer, None
+        stamp = _nanoseconds(answer)
         self._until(lambda: stamp in self._overlays, "the overlay of the answer")
         return answer, image_to_rgb(self._overlays[stamp])
 
@@ -239,7 +245,12 @@ def questions_about(view: SceneView, wanted: Sequence[Sequence[str]]) -> Iterato
 
 
 def run(demo: Demo, report: Report, seeds: Sequence[int]) -> None:
-    """Ask about scenes and report."""
+    """Ask about scenes and report.
+
+    Raises:
+        DemoError: the nodes do not do their part, or a question was not answered.
+    """
+    failures: list[str] = []
     demo.wait_for_nodes()
     for seed, wanted in zip(seeds, _PLAN, strict=True):
         view = demo.show_scene(seed)
@@ -250,16 +261,19 @@ def run(demo: Demo, report: Report, seeds: Sequence[int]) -> None:
                 raise DemoError(
                     f"expected an answer about scene {view.seed}, got one about an older picture"
                 )
-            report.exchange(
-                Exchange(
-                    question,
-                    answer,
-                    view.rgb if overlay is None else overlay,
-                    true_masks=[view.ids == target for target in question.targets],
-                    true_centres=[view.visible_centre(target) for target in question.targets],
-                )
+            exchange = Exchange(
+                question,
+                answer,
+                view.rgb if overlay is None else overlay,
+                true_masks=[view.ids == target for target in question.targets],
+                true_centres=[view.visible_centre(target) for target in question.targets],
             )
+            report.exchange(exchange)
+            if answer.status not in _ANSWERED:
+                failures.append(f"{question.instruction!r} ended as {exchange.status}")
     report.finish()
+    if failures:
+        raise DemoError("; ".join(failures))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ _NANOSECONDS = 1_000_000_000
 DEPTH_PATIENCE = 1.0  # seconds that an image waits for its depth
 _DEPTH_EXPECTED = 1 * _NANOSECONDS  # depth comes if it came this recently, by stamps
 _CLOCK_JUMP = 1 * _NANOSECONDS  # stamps further back than this mean a new bag or a reset clock
+_POLL = 0.02  # seconds between looks whether to wait on
 _HISTORY = 10  # messages of each topic that wait for their partner
 _IMAGES = 60  # images that do: at 60 Hz as many as depth is waited for
 
@@ -138,16 +140,23 @@ class FrameBuffer:
             self._newest_used = True
             return self._with_infos(self._newest)
 
-    def with_own_infos(self, frame: Frame, patience: float = 0.0) -> Frame:
+    def with_own_infos(
+        self,
+        frame: Frame,
+        patience: float = 0.0,
+        is_stopped: Callable[[], object] = lambda: False,
+    ) -> Frame:
         """The frame with the camera_info of its stamp, where that has come since.
 
         Args:
             patience: seconds after the first depth in which to wait for the first camera_info.
+            is_stopped: asked while waiting; once true, nobody waits any more.
         """
         with self._changed:
             if frame.depth is not None and frame.camera_info is None:
-                left = self._first_depth_at + patience - time.monotonic()
-                self._changed.wait_for(lambda: self._infos, max(0.0, left))
+                end = self._first_depth_at + patience
+                while not (self._infos or is_stopped() or time.monotonic() > end):
+                    self._changed.wait(_POLL)
             info = _nearest(self._infos, frame.stamp_ns, self.sync_slop)
             depth_info = _nearest(self._depth_infos, frame.stamp_ns, self.sync_slop)
             info = info or frame.camera_info or _last(self._infos)

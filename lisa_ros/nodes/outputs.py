@@ -42,7 +42,7 @@ _LATCHED_QOS = QoSProfile(
 )
 
 # Statuses whose outcome says something about the image, so that the mask topics speak.
-_ABOUT_THE_IMAGE = (
+ABOUT_THE_IMAGE = (
     Status.FOUND,
     Status.NOT_FOUND,
     Status.TEXT_ONLY,
@@ -110,7 +110,7 @@ class Outputs:
 
         An output that fails is logged and left out: the answer itself always comes.
         """
-        if outcome.status in _ABOUT_THE_IMAGE and outcome.frame is not None:
+        if outcome.status in ABOUT_THE_IMAGE and outcome.frame is not None:
             for publish in (
                 self._publish_images,
                 self._publish_3d,

@@ -258,8 +258,12 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         question = self._question(Source.TOPIC, message.data)
         question.keep_context = self._settings["keep_context"]
         question.follow = self._settings["mode"] == "follow"
-        if self._submit(question):
-            self._repeated = question if self._settings["mode"] == "continuous" else None
+        # Taken away first: the old one must not be asked again behind the new one.
+        before, self._repeated = self._repeated, None
+        if not self._submit(question):
+            self._repeated = before
+        elif self._settings["mode"] == "continuous":
+            self._repeated = question
 
     def _on_service(
         self, request: AskService.Request, response: AskService.Response

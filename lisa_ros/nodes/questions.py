@@ -215,6 +215,14 @@ class QuestionDesk:
                 self._waiting = question
             return is_free
 
+    def stop_following(self) -> Question | None:
+        """What is open is only answered and not followed; gives what was to be followed, if any."""
+        with self._changed:
+            wanted = [q for q in (self._running, self._waiting) if q is not None and q.follow]
+            for question in wanted:
+                question.follow = False
+        return wanted[-1] if wanted else None
+
     def done(self, question: Question) -> None:
         """The worker has ended this question."""
         with self._changed:

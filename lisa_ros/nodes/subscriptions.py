@@ -62,8 +62,8 @@ class TopicState:
         count: messages received.
         last_arrival: monotonic time of the last one, in seconds.
         waiting_since: since when a message could have come, in monotonic seconds.
-        delays: from the stamp to the arrival of the last messages, in seconds; the clocks differ by
-            a constant, which is the same for all topics of a camera.
+        delays: from the stamp to the arrival of the last messages, in seconds by the node's clock;
+            the clocks differ by a constant, which is the same for all topics of a camera.
     """
 
     name: str
@@ -180,7 +180,8 @@ class _Input:
         self.state.last_arrival = time.monotonic()
         stamp = stamp_ns(message)
         if stamp:  # some drivers leave it at zero
-            self.state.delays.append(self.state.last_arrival - stamp / 1e9)
+            now = self._node.get_clock().now().nanoseconds  # a bag may be played at another rate
+            self.state.delays.append((now - stamp) / 1e9)
         self._add(message)
 
 

@@ -108,12 +108,13 @@ class Worker:
         self._call(job)
 
     def stop_following(self) -> Question | None:
-        """End follow mode; gives the question whose object was followed, None if there was none.
+        """End follow mode; gives the question that was followed or to be, None if none was.
 
-        The frame at work is still told.
+        A question at work is still answered, and so is the frame at work.
         """
+        question = self._desk.stop_following()
         following, self._following = self._following, None
-        return None if following is None else following.question
+        return question if following is None else following.question
 
     def unload(self) -> None:
         """Let go of the model and of all its memory, and wait for it."""
@@ -202,6 +203,8 @@ class Worker:
         self._following = None
         outcome = answerer.answer(question, settings)
         self._following = Following.begin(question, outcome, answerer, settings)
+        if not question.follow:  # it was told so meanwhile
+            self._following = None
         return outcome
 
     def _follow_safely(self, following: Following) -> None:

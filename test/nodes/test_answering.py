@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from conftest import wait_until
 from worker_bench import HEIGHT, WIDTH, image
 
 from lisa_ros.model.conversation import Turn
@@ -214,6 +215,16 @@ def test_a_question_that_needs_3d_waits_for_the_depth_of_its_image(ready, lifter
     ready.frames.add_depth(depth)
     outcome = ready.end(question)
     assert (outcome.frame.image, outcome.frame.depth) == (shot, depth)
+
+
+def test_a_question_that_waits_for_camera_info_can_be_stopped(ready, lifter):
+    ready.settings = replace(ready.settings, image_timeout=30.0)
+    ready.frames.add_image(shot := image())
+    ready.frames.add_depth(shot)
+    question = ready.submit("the cup")
+    assert wait_until(lambda: any(p.stage == "lifting" for p in ready.progress[question.id]))
+    question.stop(Status.CANCELLED)
+    assert ready.end(question).status is Status.FOUND  # the model had answered
 
 
 def test_nobody_waits_for_depth_for_ever(ready, lifter):

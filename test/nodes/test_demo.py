@@ -105,3 +105,18 @@ def test_a_node_that_cannot_start_is_told(start_child, ros_domain, tmp_path):
     assert child.process.wait(60) == 1
     assert "perception_node has ended" in child.output
     assert "nowhere" in child.output
+
+
+def test_questions_that_time_out_are_told(start_child, ros_domain, tmp_path):
+    script = tmp_path / "impatient.py"
+    script.write_text(
+        "import sys\n"
+        "from lisa_ros.nodes import demo\n"
+        "demo._ANSWER_SECONDS = 10.001\n"  # a millisecond for each question
+        "sys.exit(demo.main())\n"
+    )
+    child = start_child(script, "--output", tmp_path / "demo")
+    assert child.process.wait(120) == 1
+    assert child.output.count("ended as TIMEOUT") == 5
+    assert "waited" not in child.output  # for an overlay, say
+    assert len(json.loads((tmp_path / "demo" / "answers.json").read_text())) == 5

@@ -1,5 +1,6 @@
 """Follow mode on a robot: each frame has an outcome of its own."""
 
+import threading
 import time
 from dataclasses import replace
 
@@ -310,6 +311,22 @@ def test_a_users_question_interrupts_follow_modes_own(ready):
     ready.segmenter.stream = asks
     assert ready.ask("the dog", Source.TOPIC).status is Status.FOUND
     assert ready.end(ready.followed[-1]).status is Status.PREEMPTED
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_what_is_to_be_followed_can_be_stopped_before_it_is(ready, is_waiting):
+    go_on, show = threading.Event(), ready.segmenter.set_image
+    ready.segmenter.set_image = lambda rgb: go_on.wait(10) and show(rgb)
+    first = ready.submit("the dog", follow=not is_waiting)
+    assert wait_until(lambda: ready.progress[first.id])
+    wanted = ready.submit("the cup", follow=True) if is_waiting else first
+    assert ready.worker.stop_following() is wanted
+    assert ready.worker.stop_following() is None
+    go_on.set()
+    assert ready.end(wanted).status is Status.FOUND
+    ready.frames.add_image(image())
+    time.sleep(0.1)
+    assert ready.followed == []
 
 
 @pytest.mark.parametrize("how", ["pause", "node", "error", "stop"])

@@ -472,6 +472,16 @@ def test_a_camera_info_that_never_comes_holds_up_nothing_for_long(frames):
     assert 0.1 < time.monotonic() - started < 0.9  # once, not each time
 
 
+def test_who_is_stopped_waits_for_no_camera_info(frames):
+    frames.add_image(message(500))
+    frames.add_depth(message(500))
+    stopped, started = threading.Event(), time.monotonic()
+    threading.Timer(0.1, stopped.set).start()
+    frame = frames.with_own_infos(frames.newest(), patience=20.0, is_stopped=stopped.is_set)
+    assert frame.camera_info is None
+    assert time.monotonic() - started < 5
+
+
 def test_without_depth_no_camera_info_is_waited_for(frames):
     frames.add_image(message(500))
     started = time.monotonic()

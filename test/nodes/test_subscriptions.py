@@ -295,6 +295,34 @@ def test_a_topic_that_comes_late(start_camera, subscribe):
     assert "config/fastdds_large_messages.xml" in problem
 
 
+def test_a_bag_that_is_played_fast_is_not_late(subscribe, ros_graph):
+    from rclpy.parameter import Parameter
+    from rosgraph_msgs.msg import Clock
+    from sensor_msgs.msg import CameraInfo, Image
+
+    subscriptions, _ = subscribe()
+    subscriptions._node.set_parameters([Parameter("use_sim_time", value=True)])
+    player = ros_graph.node("player")
+    clock = player.create_publisher(Clock, "/clock", 10)
+    images = player.create_publisher(Image, "image", 10)
+    infos = player.create_publisher(CameraInfo, "camera_info", 10)
+    depths = player.create_publisher(Image, "depth", 10)
+    for tick in range(400):
+        message = Clock()
+        message.clock.sec, message.clock.nanosec = 100 + tick // 25, tick % 25 * 40_000_000
+        clock.publish(message)
+        shot, info = Image(), CameraInfo()
+        shot.header.stamp = info.header.stamp = message.clock
+        images.publish(shot)
+        depths.publish(shot)
+        if tick % 10 == 0:
+            infos.publish(info)
+        time.sleep(0.01)  # four times as fast as it was recorded
+    by_name = states(subscriptions)
+    assert min(len(by_name[name].delays) for name in ("image", "camera_info")) == 30
+    assert subscriptions.problems() == []
+
+
 def check_until_seen(subscriptions, name="image"):
     assert wait_until(lambda: states(subscriptions)[name].publishers)
 
