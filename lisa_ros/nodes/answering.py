@@ -45,7 +45,7 @@ class AnswerSettings:
         template: prompt template; empty for the model's own.
         max_new_tokens: longest answer.
         image_timeout: seconds that a question waits for a (fresh) image.
-        max_image_age: seconds by stamp beyond which an image is stale; 0 for no limit.
+        max_image_age: seconds by stamp, back or ahead, beyond which an image is stale; 0: none is.
         context_timeout: seconds after which a conversation is forgotten.
         follow: limits of follow mode.
         lift: how objects get 3D; None for masks alone.
@@ -304,7 +304,8 @@ class Answerer:
             frame = self._frames.newest()  # the same one may have got its depth
 
     def _is_fresh(self, question: Question, frame: Frame, settings: AnswerSettings) -> bool:
-        is_stale = self._age(frame) > (settings.max_image_age or float("inf"))
+        # One from the future is as old as the clocks are apart, and nobody knows how old.
+        is_stale = abs(self._age(frame)) > (settings.max_image_age or float("inf"))
         return not is_stale and frame.stamp_ns >= question.not_before
 
     def why_stale(
@@ -325,10 +326,11 @@ class Answerer:
                 "(/diagnostics says which ones are missing, and why)",
             )
         if not frame.stamp_ns:
+            without = "ask without not_before" if question.not_before else "set max_image_age to 0"
             return Outcome(
                 Status.STALE_IMAGE,
                 "expected an image with the time at which it was taken, got stamp 0; let the "
-                "driver set it, or set max_image_age to 0",
+                f"driver set it, or {without}",
                 frame,
             )
         early = (question.not_before - frame.stamp_ns) / 1e9
@@ -340,9 +342,18 @@ class Answerer:
                 "the clock that gave not_before, or raise image_timeout",
                 frame,
             )
+        age = self._age(frame)
+        if age < 0:
+            return Outcome(
+                Status.STALE_IMAGE,
+                f"the newest image is stamped {-age:.1f} s ahead of this node's clock, "
+                f"max_image_age is {settings.max_image_age:g} s; check the clocks of both "
+                "machines; with use_sim_time, whether somebody publishes /clock",
+                frame,
+            )
         return Outcome(
             Status.STALE_IMAGE,
-            f"the newest image is {self._age(frame):.1f} s old by its stamp, max_image_age is "
+            f"the newest image is {age:.1f} s old by its stamp, max_image_age is "
             f"{settings.max_image_age:g} s; check the camera, or the clocks of both machines, or "
             "set use_sim_time when playing a bag",
             frame,

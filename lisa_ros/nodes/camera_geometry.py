@@ -5,7 +5,7 @@ Messages are read by their fields alone, so this runs where no ROS is installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +41,12 @@ class RegisteredDepth:
         depth: float32 (h, w) in metres, NaN unknown; as large as the image, or smaller by one
             whole ratio.
         intrinsics: of the image.
-        is_distorted: the camera_info has distortion, which is ignored: points are right only if
-            image and depth are rectified.
+        doubts: what may make its points wrong, one sentence each, for who runs the node.
     """
 
     depth: np.ndarray
     intrinsics: Intrinsics
-    is_distorted: bool
+    doubts: tuple[str, ...] = ()
 
 
 def registered_depth(
@@ -94,9 +93,9 @@ def registered_depth(
             "/diagnostics says what is wrong with the topic; set use_depth to false if there is "
             "no depth camera",
         )
-    intrinsics = camera_intrinsics(
-        frame.camera_info, image_shape, f"camera_info ({resolve_topic('camera_info')})"
-    )
+    whose = "of the request" if frame.is_of_request else f"({resolve_topic('camera_info')})"
+    name = f"camera_info {whose}"
+    intrinsics = camera_intrinsics(frame.camera_info, image_shape, name)
     try:
         depth = depth_in_metres(depth_to_array(frame.depth))
     except (ConversionError, GeometryError) as error:
@@ -107,13 +106,16 @@ def registered_depth(
         image, colour_frame = _size(image_shape), frame.image.header.frame_id
         if not assume_registered:
             reason += "; if it is registered and only labelled wrongly, set assume_registered"
+        if frame.is_of_request:
+            mend = "send depth that lies on the image's pixels, under its frame_id"
+        else:
+            mend = f"let the driver align depth to colour, or {_registration(resolve_topic)}"
         raise NoGeometryError(
             Status.DEPTH_MISMATCH,
             f"depth ({_size(shape)}, frame_id {frame.depth.header.frame_id!r}) is not registered "
-            f"to the image ({image}, frame_id {colour_frame!r}): {reason}; else let the driver "
-            f"align depth to colour, or {_registration(resolve_topic)}",
+            f"to the image ({image}, frame_id {colour_frame!r}): {reason}; else {mend}",
         )
-    return RegisteredDepth(depth, intrinsics, any(frame.camera_info.d))
+    return RegisteredDepth(depth, intrinsics, tuple(_doubts(frame, name)))
 
 
 def camera_intrinsics(info: Any, image_shape: tuple[int, int], name: str) -> Intrinsics:
@@ -165,6 +167,23 @@ def camera_intrinsics(info: Any, image_shape: tuple[int, int], name: str) -> Int
         ) from error
 
 
+def _doubts(frame: Frame, name: str) -> Iterator[str]:
+    """What speaks against the camera_info of a frame, but is no proof."""
+    if any(frame.camera_info.d):
+        yield (
+            f"{name} has distortion, which 3D ignores: points are right only if image and depth "
+            "are rectified (image_proc makes image_rect); with raw ones they are off everywhere, "
+            "by centimetres at a metre"
+        )
+    # Gazebo labels both pictures of one camera differently.
+    camera, image = frame.camera_info.header.frame_id, frame.image.header.frame_id
+    if camera and camera != image:
+        yield (
+            f"{name} has frame_id {camera!r}, its image has {image!r}: if they are two cameras', "
+            "all points are wrong; remap camera_info to the topic of the image's camera"
+        )
+
+
 def _why_unregistered(
     frame: Frame,
     image_shape: tuple[int, int],
@@ -179,6 +198,8 @@ def _why_unregistered(
         return "its size is neither the image's nor smaller by one whole ratio"
     if assume_registered:
         return ""
+    if not frame.image.header.frame_id:
+        return "the image has no frame_id, so that nobody knows where its points lie"
     if frame.depth.header.frame_id != frame.image.header.frame_id:
         return "the frame_ids differ"
     if frame.depth_camera_info is None:
@@ -215,7 +236,7 @@ def _registration(resolve_topic: Callable[[str], str]) -> str:
         "run `ros2 run depth_image_proc register_node --ros-args "
         f"-r depth/image_rect:={depth} -r depth/camera_info:={resolve_topic('depth_camera_info')} "
         f"-r rgb/camera_info:={info}` (it needs tf between both frames) and remap depth to "
-        "/depth_registered/image_rect"
+        "/depth_registered/image_rect, depth_camera_info to /depth_registered/camera_info"
     )
 
 

@@ -18,7 +18,7 @@ DEPTH_PATIENCE = 1.0  # seconds that an image waits for its depth
 _DEPTH_EXPECTED = 1 * _NANOSECONDS  # depth comes if it came this recently, by stamps
 _CLOCK_JUMP = 1 * _NANOSECONDS  # stamps further back than this mean a new bag or a reset clock
 _POLL = 0.02  # seconds between looks whether to wait on
-_HISTORY = 10  # messages of each topic that wait for their partner
+_HISTORY = 30  # messages of each topic that wait for their partner: at 30 Hz a second
 _IMAGES = 60  # images that do: at 60 Hz as many as depth is waited for
 
 
@@ -191,7 +191,8 @@ class FrameBuffer:
         for i in reversed(range(len(self._images))):
             image, received_at = self._images[i]
             depth = _nearest(self._depths, stamp_ns(image), self.sync_slop)
-            if depth is None and self._depth_may_come(stamp_ns(image), received_at):
+            is_own = depth is not None and not self._nearer_may_come(stamp_ns(image))
+            if not is_own and self._depth_may_come(stamp_ns(image), received_at):
                 continue
             # Older images can no longer become the newest frame.
             self.counts.unmatched += i
@@ -218,6 +219,13 @@ class FrameBuffer:
         had_depth = self._newest is not None and self._newest.depth is not None
         comes = stamp - newest < _DEPTH_EXPECTED or (had_depth and len(self._images) == 1)
         return comes and not is_past
+
+    def _nearer_may_come(self, stamp: int) -> bool:
+        """Whether the next depth, if they come evenly, lies nearer to a stamp than the last."""
+        if len(self._depths) < 2:
+            return False
+        before, last = stamp_ns(self._depths[-2]), stamp_ns(self._depths[-1])
+        return stamp - last > (last - before) / 2 > 0
 
     def _newest_serves_for(self, stamp: int) -> bool:
         """Whether the newest frame, since it has depth, is better than an image without.

@@ -73,7 +73,7 @@ class Lifter:
         look_up: (target frame, source frame, stamp in ns) -> (4, 4) rigid transform that takes
             coordinates of the source to the target at that time; raises NoGeometryError.
         resolve_topic: see `registered_depth`.
-        warn: told once that the images are not rectified.
+        warn: told once of each doubt about what a camera sends.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Lifter:
         self._look_up = look_up
         self._resolve_topic = resolve_topic
         self._warn = warn
-        self._has_warned = False
+        self._told: set[str] = set()  # doubts
         self._located: tuple[object, str, np.ndarray] | None = None  # image message, target
 
     def locate(self, frame: Frame, settings: LiftSettings) -> np.ndarray | NoGeometryError | None:
@@ -138,7 +138,7 @@ class Lifter:
             )
         except NoGeometryError as error:
             return Lifted(frame_id, (None,) * len(masks), error, str(error))
-        self._warn_if_distorted(registered)
+        self._warn_of(registered.doubts)
 
         def scene() -> SceneCloud:
             cloud = scene_cloud(
@@ -166,14 +166,11 @@ class Lifter:
             problem = NoGeometryError(Status.NO_DEPTH, note)
         return Lifted(frame_id, objects, problem, note, scene)
 
-    def _warn_if_distorted(self, registered: RegisteredDepth) -> None:
-        if registered.is_distorted and not self._has_warned:
-            self._has_warned = True
-            self._warn(
-                f"{self._resolve_topic('camera_info')} has distortion, which 3D ignores: points "
-                "are right only if image and depth are rectified (image_proc makes image_rect); "
-                "with raw ones they are off everywhere, by centimetres at a metre"
-            )
+    def _warn_of(self, doubts: Sequence[str]) -> None:
+        for doubt in doubts:
+            if doubt not in self._told:
+                self._told.add(doubt)
+                self._warn(doubt)
 
 
 def _geometry(

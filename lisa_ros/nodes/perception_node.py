@@ -66,6 +66,14 @@ _NO_LIMIT = 900  # where questions have none; rclpy's own on Humble
 _FEEDBACK_QOS = QoSProfile(depth=100)
 
 _CANCEL_PATIENCE = 1.0  # seconds
+# What to do about a node that is not active, by its state.
+_INACTIVE = {
+    "LOADING": "wait until its model is loaded",
+    "INACTIVE": "activate it",
+    "DEACTIVATING": "wait, and activate it",
+    "SHUTTING DOWN": "start it again",
+    "FINALIZED": "start it again",
+}
 _GOAL_REACHED = (
     AnswerMessage.FOUND,
     AnswerMessage.NOT_FOUND,
@@ -205,7 +213,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop answering; open questions end as NOT_ACTIVE."""
-        self._go_idle()
+        self._diagnostics.state = "DEACTIVATING"
+        self._go_idle("the node was deactivated; activate it")
         self._diagnostics.state = "INACTIVE"
         return super().on_deactivate(state)
 
@@ -217,14 +226,15 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and free everything, from any state."""
-        self._go_idle()
+        self._diagnostics.state = "SHUTTING DOWN"
+        self._go_idle("the node is shutting down")
         self._worker.unload()
         self._diagnostics.state = "FINALIZED"
         return TransitionCallbackReturn.SUCCESS
 
-    def _go_idle(self) -> None:
+    def _go_idle(self, reason: str) -> None:
         self._repeated = None
-        self._worker.pause(Outcome(Status.NOT_ACTIVE, "the node was deactivated; activate it"))
+        self._worker.pause(Outcome(Status.NOT_ACTIVE, reason))
         if self._camera is not None:
             self._camera.destroy()
             self._camera = None
@@ -244,6 +254,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
     def end_questions(self, timeout: float) -> bool:
         """End all questions and the worker; False if it is still busy after `timeout` seconds."""
+        self._diagnostics.state = "SHUTTING DOWN"
         return self._worker.shutdown(timeout)
 
     def destroy_node(self) -> None:
@@ -262,7 +273,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         before, self._repeated = self._repeated, None
         if not self._submit(question):
             self._repeated = before
-        elif self._settings["mode"] == "continuous":
+        # A follow-up is about its conversation's image, and would be another question later.
+        elif self._settings["mode"] == "continuous" and not question.keep_context:
             self._repeated = question
 
     def _on_service(
@@ -331,10 +343,9 @@ class PerceptionNode(LifecycleNodeMixin, Node):
     def _submit(self, question: Question) -> bool:
         """Hand a question to the worker; False if it has ended at once."""
         if not self._worker.active:
-            message = (
-                f"expected the state ACTIVE, the node is {self._diagnostics.state}; wait while it "
-                "is LOADING, else configure and activate it"
-            )
+            state = self._diagnostics.state
+            mend = _INACTIVE.get(state, "configure and activate it")
+            message = f"expected the state ACTIVE, the node is {state}; {mend}"
             question.end(Outcome(Status.NOT_ACTIVE, message))
             return False
         if question.timeout is not None and question.timeout < 0:

@@ -103,6 +103,27 @@ def test_a_stale_image(bench):
     assert bench.ask("the cup").status is Status.FOUND
 
 
+def test_an_image_from_the_future_is_no_fresh_one(bench):
+    """Of a clock that is behind: with use_sim_time and without /clock it shows 0."""
+    bench.start()
+    bench.frames.add_image(image(time.time_ns() + 5 * 10**9))
+    outcome = bench.ask("the cup")
+    assert outcome.status is Status.STALE_IMAGE
+    assert "s ahead of this node's clock, max_image_age is 2 s" in outcome.message
+    assert "/clock" in outcome.message
+    bench.settings = AnswerSettings(max_image_age=0)
+    assert bench.ask("the cup").status is Status.FOUND
+
+
+def test_an_image_without_a_stamp_is_never_after_a_motion(bench):
+    bench.start()
+    bench.settings = AnswerSettings(max_image_age=0, image_timeout=0.1)
+    bench.frames.add_image(image(0))
+    outcome = bench.ask("the cup", not_before=time.time_ns())
+    assert outcome.status is Status.STALE_IMAGE
+    assert outcome.message.endswith("let the driver set it, or ask without not_before")
+
+
 def test_a_question_waits_for_a_fresh_image(bench):
     bench.start()
     bench.settings = AnswerSettings(image_timeout=5)

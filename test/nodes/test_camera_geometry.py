@@ -14,10 +14,13 @@ K = [300.0, 0, 160.5, 0, 310.0, 118.0, 0, 0, 1]
 P = [290.0, 0, 158.0, 0, 0, 295.0, 121.0, 0, 0, 0, 1, 0]
 
 
-def info(shape=SHAPE, k=K, p=P, d=(), roi=(0, 0, 0, 0), binning=(0, 0)) -> SimpleNamespace:
+def info(
+    shape=SHAPE, k=K, p=P, d=(), roi=(0, 0, 0, 0), binning=(0, 0), frame_id="camera_color"
+) -> SimpleNamespace:
     x, y, width, height = roi
     region = SimpleNamespace(x_offset=x, y_offset=y, width=width, height=height)
     return SimpleNamespace(
+        header=SimpleNamespace(frame_id=frame_id),
         height=shape[0],
         width=shape[1],
         k=k,
@@ -118,14 +121,41 @@ def test_same_frame_and_size_are_registered(encoding, value):
     assert registered.depth.dtype == np.float32
     np.testing.assert_allclose(registered.depth, 1.5, rtol=1e-6)
     assert registered.intrinsics.fx == 290
-    assert not registered.is_distorted
+    assert registered.doubts == ()
 
 
 def test_distortion_is_told():
     frame = Frame(image(), depth(), info(d=(0.1, -0.2, 0, 0, 0)))
-    assert registered_depth(frame, SHAPE).is_distorted
+    [doubt] = registered_depth(frame, SHAPE).doubts
+    assert doubt.startswith("camera_info (camera_info) has distortion, which 3D ignores")
     frame = Frame(image(), depth(), info(d=(0.0,) * 5))
-    assert not registered_depth(frame, SHAPE).is_distorted
+    assert registered_depth(frame, SHAPE).doubts == ()
+
+
+def test_a_camera_info_that_may_be_another_cameras_is_told():
+    frame = Frame(image(), depth(), info(frame_id="camera_left"))
+    [doubt] = registered_depth(frame, SHAPE, resolve_topic=lambda name: f"/r/{name}").doubts
+    assert "(/r/camera_info) has frame_id 'camera_left', its image has 'camera_color'" in doubt
+    frame = Frame(image(), depth(), info(frame_id=""))
+    assert registered_depth(frame, SHAPE).doubts == ()
+
+
+def test_points_of_an_image_without_a_frame_would_lie_nowhere():
+    frame = Frame(image(frame_id=""), depth(frame_id=""), info())
+    status, message = problem(frame)
+    assert (status, "the image has no frame_id" in message) == (Status.DEPTH_MISMATCH, True)
+    assert registered_depth(frame, SHAPE, assume_registered=True).depth.shape == SHAPE
+
+
+def test_a_requests_depth_is_not_mended_by_topics():
+    other = depth(frame_id="camera_depth")
+    frame = Frame(image(), other, info(), is_of_request=True)
+    status, message = problem(frame)
+    assert status is Status.DEPTH_MISMATCH
+    assert "send depth that lies on the image's pixels" in message
+    assert "register_node" not in message
+    frame = Frame(image(), depth(), info(k=[0.0] * 9, p=[0.0] * 12), is_of_request=True)
+    assert problem(frame)[1].startswith("camera_info of the request holds no calibration")
 
 
 def test_other_frames_are_a_mismatch_that_names_both_and_the_mend():
@@ -140,6 +170,7 @@ def test_other_frames_are_a_mismatch_that_names_both_and_the_mend():
         "-r depth/camera_info:=/d/info -r rgb/camera_info:=/c/info"
     )
     assert line in message
+    assert "depth_camera_info to /depth_registered/camera_info" in message
     assert "assume_registered" in message
     assert registered_depth(frame, SHAPE, assume_registered=True).depth.shape == SHAPE
 

@@ -216,6 +216,34 @@ def test_depth_at_60_hz_that_comes_after_its_image(frames):
         assert stamp_ns(frame.depth) - frame.stamp_ns == 0
 
 
+def test_at_60_hz_an_image_waits_for_its_own_depth(frames):
+    for i in range(10):
+        frames.add_image(message(i * 1000 / 60))
+        if i > 1:  # asked for between the image and its depth
+            assert frames.newest().stamp_ns == stamp_ns(message((i - 1) * 1000 / 60))
+            assert stamp_ns(frames.newest().depth) == frames.newest().stamp_ns
+        frames.add_depth(message(i * 1000 / 60))
+
+
+def test_depth_that_is_always_a_little_before_its_image_is_not_doubted(frames):
+    for i in range(10):
+        frames.add_depth(message(i * 1000 / 30 - 10))
+        frames.add_image(message(i * 1000 / 30))
+        assert frames.newest().stamp_ns == stamp_ns(message(i * 1000 / 30))
+        assert frames.newest().depth is not None
+
+
+@pytest.mark.parametrize("lead", [100, 400, 900])
+def test_depth_that_comes_long_before_its_image(frames, lead):
+    """Lead in ms: of a large image over a slow network."""
+    ahead = round(lead * 30 / 1000)
+    for i in range(90):
+        frames.add_depth(message(i * 1000 / 30))
+        if i >= ahead:
+            frames.add_image(message((i - ahead) * 1000 / 30))
+            assert stamp_ns(frames.newest().depth) == frames.newest().stamp_ns
+
+
 def test_images_without_a_stamp_are_still_new_ones(frames):
     """A driver that leaves the stamp at zero: the next image is another one all the same."""
     first, second = (

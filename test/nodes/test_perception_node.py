@@ -223,7 +223,7 @@ def test_lifecycle_twice(robot, camera):
         assert answer.message == "the node was deactivated; activate it"
         answer = robot.say(CUP)
         assert status(answer) == "NOT_ACTIVE"
-        assert "the node is INACTIVE" in answer.message
+        assert answer.message == "expected the state ACTIVE, the node is INACTIVE; activate it"
         assert status(robot.ask(CUP)) == "NOT_ACTIVE"
         assert status(robot.start(CUP).result()[0]) == "NOT_ACTIVE"
         assert robot.diagnostics("model")[1] == "INACTIVE"
