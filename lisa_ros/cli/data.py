@@ -166,6 +166,8 @@ def _table(reports: list[Report], *, quick: bool) -> Table:
         note = ""
         if report.expected is not None and report.samples not in (None, report.expected):
             note = f"release: {report.expected}"
+        if report.unmarked:
+            note = ", ".join(filter(None, (note, f"{report.unmarked} with nothing marked")))
         read = not quick and report.samples is not None
         table.add_row(
             report.name,

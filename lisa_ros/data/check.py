@@ -58,6 +58,7 @@ class Report:
     Attributes:
         samples: how many it has; None if it cannot be opened.
         mute: how many of those that were read have nothing to ask about.
+        unmarked: how many ask for something that is marked nowhere in the picture.
         problems: what cannot be read, each with file, reason and mend.
         tiles: a few samples, drawn.
     """
@@ -66,6 +67,7 @@ class Report:
     expected: int | None
     samples: int | None = None
     mute: int = 0
+    unmarked: int = 0
     problems: list[str] = field(default_factory=list)
     tiles: list[Image.Image] = field(default_factory=list)
 
@@ -168,8 +170,8 @@ def _pictures(folder: Path) -> list[Path]:
 def _read_all(data_set: DataSet, report: Report, progress: Callable[[int, int], None]) -> None:
     """Read every sample, several at a time: decoding pictures leaves Python's lock."""
 
-    def read(index: int) -> str | bool:
-        """The problem, or whether there is something to ask about."""
+    def read(index: int) -> str | tuple[bool, bool]:
+        """The problem, or whether the sample is mute, and whether something is unmarked."""
         # The masks of a label map come from one file, so that three show as much as all of them,
         # and Mapillary's 22 megapixels times forty classes would fill the memory.
         rng = np.random.default_rng(0) if isinstance(data_set, LabelMapSet) else None
@@ -177,7 +179,8 @@ def _read_all(data_set: DataSet, report: Report, progress: Callable[[int, int], 
             sample = data_set.read(index, rng)
         except BadSampleError as error:
             return str(error)
-        return bool(sample.targets or sample.turns)
+        is_unmarked = any(not (target.mask == 1).any() for target in sample.targets)
+        return not (sample.targets or sample.turns), is_unmarked
 
     total = len(data_set)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -185,8 +188,10 @@ def _read_all(data_set: DataSet, report: Report, progress: Callable[[int, int], 
             for done, result in enumerate(pool.map(read, range(total)), start=1):
                 if isinstance(result, str):
                     report.problems.append(result)
-                elif not result:
-                    report.mute += 1
+                else:
+                    is_mute, is_unmarked = result
+                    report.mute += is_mute
+                    report.unmarked += is_unmarked
                 progress(done, total)
         except BaseException:
             pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for 100,000 pictures

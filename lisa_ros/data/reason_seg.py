@@ -21,7 +21,8 @@ from lisa_ros.data.polygons import Window, polygon_region
 from lisa_ros.data.samples import IGNORE, BadSampleError, DataError, Sample, Target
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
-NO_POLYGONS = ("rectangle", "circle", "mask")  # what labelme draws from two points, or as pixels
+# What labelme draws from fewer than three points, as an open line, or as pixels.
+NO_POLYGONS = ("rectangle", "circle", "mask", "point", "points", "line", "linestrip")
 MAX_COORDINATE = 1e6  # pixels; OpenCV reckons in 32 bits
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 
@@ -96,13 +95,7 @@ class LisaTokenizer:
             raise CheckpointError(
                 f"{model} is missing; a LISA checkpoint needs the sentencepiece model of its LLaMA"
             )
-        values = _read_settings(folder)
-        return cls(
-            model,
-            read_added_tokens(folder),
-            add_bos=bool(values.get("add_bos_token", True)),
-            legacy=bool(values.get("legacy", True)),
-        )
+        return cls(model, read_added_tokens(folder), **read_settings(folder))
 
     @property
     def vocab_size(self) -> int:
@@ -233,8 +226,12 @@ def read_added_tokens(folder: Path) -> dict[str, int]:
     return {k: v for k, v in added.items() if k not in (BOS, EOS, UNK)}
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
-    """The `tokenizer_config.json` of a folder, which may be absent."""
+def read_settings(folder: Path) -> dict[str, bool]:
+    """What the `tokenizer_config.json` of a folder, which may be absent, says of `LisaTokenizer`.
+
+    Raises:
+        CheckpointError: it ends prompts, as no LISA's does.
+    """
     config = folder / "tokenizer_config.json"
     values = read_json(config) if config.is_file() else {}
     if values.get("add_eos_token"):
@@ -242,7 +239,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             f"{config}: expected add_eos_token false, as of all LISA checkpoints, got true: no "
             "answer could follow a prompt that has ended"
         )
-    return values
+    return {
+        "add_bos": bool(values.get("add_bos_token", True)),
+        "legacy": bool(values.get("legacy", True)),
+    }
 
 
 def _merge_text(pieces: Iterable[Piece]) -> list[Piece]:

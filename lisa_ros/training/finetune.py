@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from lisa_ros.data.families import open_family
 from lisa_ros.data.mixture import Mixture
-from lisa_ros.data.samples import BadSampleError, DataSet
+from lisa_ros.data.samples import BadSampleError, DataError, DataSet
 from lisa_ros.evaluation.cases import CaseSource, EvaluationError
 from lisa_ros.evaluation.metrics import MaskMetrics
 from lisa_ros.evaluation.protocol import Protocol
@@ -140,7 +140,13 @@ def train(
     mixture, data_sets = _open_data(config, strict)
     source: CaseSource | None = None
     if config.validation is not None:
-        source = open_source(config.validation, Path(config.validation_data or config.data))
+        try:
+            source = open_source(config.validation, Path(config.validation_data or config.data))
+        except (DataError, EvaluationError) as error:
+            raise ConfigError(
+                f"validation {config.validation}: {error}. In a training `validation_data` is the "
+                "folder, and `validation: null` scores nothing"
+            ) from error
     if accelerator.is_main_process:
         _claim_data(folder, data_sets, source)
     for data_set in data_sets:
@@ -287,6 +293,12 @@ def _claim(folder: Path, config: TrainConfig, source_file: Path | None) -> None:
     """Keep the configuration in the folder, or compare it with that of what was trained there."""
     path = folder / CONFIG_NAME
     if not (folder / "last.pt").is_file():
+        if (folder / BEST_NAME).is_file():
+            # `lisa merge` would take it for the best of the new training.
+            raise ConfigError(
+                f"{folder} holds the weights of a training ({BEST_NAME}), but not the last.pt to "
+                "go on from; `lisa merge` them or move them away, or name another folder (run)"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         if source_file is None or not path.exists() or not path.samefile(source_file):
             write_train_config(config, path)
@@ -295,8 +307,6 @@ def _claim(folder: Path, config: TrainConfig, source_file: Path | None) -> None:
                 f"{path} is where the training keeps all its choices, and would be written over; "
                 "move it elsewhere, or name another folder (run)"
             )
-        # Else `lisa merge` would take the best of a training that is no more.
-        (folder / BEST_NAME).unlink(missing_ok=True)
         return
     names = [f.name for f in fields(TrainConfig) if f.name not in (*_FREE, "run")]
     before, now = (

@@ -41,6 +41,8 @@ _STATE = StateDictOptions(
     full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False
 )
 
+# The same batch would come again: the data's order is the training's.
+_NOT_FINITE = "look at these files, or begin a new run with a lower learning_rate"
 _FULL = 1 << 20  # bytes left on a disk that is full
 
 
@@ -205,7 +207,8 @@ class Loop:
                 if not math.isfinite(total.item()):
                     named = {name: value.item() for name, value in losses.items()}
                     raise NotFiniteError(
-                        f"step {self.step}: losses {named} of batch {_told(origins[-1])}"
+                        f"step {self.step}: losses {named} of batch {_told(origins[-1])}; "
+                        + _NOT_FINITE
                     )
                 (total / settings.accumulation).backward()
             for name, value in losses.items():
@@ -216,7 +219,7 @@ class Loop:
         if not math.isfinite(norm.item()):
             raise NotFiniteError(
                 f"step {self.step}: a gradient is {norm.item()}; its batches are "
-                + "; ".join(map(_told, origins))
+                + "; ".join([*map(_told, origins), _NOT_FINITE])
             )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)

@@ -68,7 +68,8 @@ def make_trainable(
         is_trained = ".lora_" in name or name.startswith(WHOLE_PARTS)
         parameter.requires_grad_(is_trained)
         if is_trained:
-            parameter.data = parameter.data.float()
+            # Copied always: of a checkpoint with tied embeddings the head has the same memory.
+            parameter.data = parameter.data.to(torch.float32, copy=True)
     if gradient_checkpointing:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # renamed in transformers 5.2x

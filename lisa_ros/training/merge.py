@@ -78,6 +78,7 @@ def merge(
     values = {
         **start.values,
         "conversation": checkpoint.config.conversation,
+        "tie_word_embeddings": False,  # both were trained, and are here
         "torch_dtype": str(dtype).removeprefix("torch."),
     }
     # Last, so that an interrupted merge is never taken for a whole one.

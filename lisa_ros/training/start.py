@@ -7,7 +7,7 @@ neither: it gets the tokens, the projection and the SAM that the published train
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lisa_ros.model.config import LisaConfig, SamConfig, read_json
 from lisa_ros.model.conversation import IM_END, IM_START, SEG
 from lisa_ros.model.errors import CheckpointError
 from lisa_ros.model.hub import LISA_PATTERNS, resolve_folder
-from lisa_ros.model.tokenizer import LisaTokenizer, read_added_tokens
+from lisa_ros.model.tokenizer import LisaTokenizer, read_added_tokens, read_settings
 from lisa_ros.model.weights import WeightFiles, find_weights, read_weights
 
 _EMBEDDINGS = ("model.embed_tokens.weight", "lm_head.weight")
@@ -65,7 +65,10 @@ def open_start(
     checkpoint = open_checkpoint(
         model, vision_tower=vision_tower, sam_config=sam_config, conversation=conversation
     )
-    return Start(checkpoint, {**read_config(checkpoint.folder), **_tower(vision_tower)})
+    values = {**read_config(checkpoint.folder), **_tower(vision_tower)}
+    if sam_config is not None:
+        values["sam_config"] = asdict(checkpoint.config.sam)
+    return Start(checkpoint, values)
 
 
 def _open_llava(
@@ -100,6 +103,8 @@ def _open_llava(
     }
     config = LisaConfig.from_json(values, clip=clip, clip_preprocessing=preprocessing, sam=sizes)
     config = config.with_defaults(conversation=conversation)
+    if sam_config is not None:  # no shape of a weight tells all of it
+        values["sam_config"] = asdict(config.sam)
     new = _new_weights(
         old_size=llava.shapes[_EMBEDDINGS[0]][0],
         new_size=tokenizer.vocab_size,
@@ -176,7 +181,7 @@ def _with_new_tokens(folder: Path) -> LisaTokenizer:
     size = SentencePieceProcessor(model_file=str(model)).vocab_size()
     for token in (SEG, IM_START, IM_END):
         added.setdefault(token, max(size - 1, *added.values(), -1) + 1)
-    return LisaTokenizer(model, added)
+    return LisaTokenizer(model, added, **read_settings(folder))
 
 
 def _check_llava(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -101,6 +101,14 @@ def test_pictures_with_an_annotation_of_no_pixel_are_not_broken(tmp_path):
     assert not check(tmp_path)[0]["sem_seg/pascal_part"].problems
 
 
+def test_pictures_in_which_nothing_is_marked_are_counted(tmp_path):
+    write_reason_seg(tmp_path)
+    reports, _ = check(tmp_path)
+    unmarked = {name.rpartition("/")[2]: report.unmarked for name, report in reports.items()}
+    assert unmarked == {"train": 0, "val": 0, "test": 1}
+    assert not reports["reason_seg/ReasonSeg/test"].problems
+
+
 def test_data_of_ones_own_beside_reason_seg_has_no_expected_count(tmp_path):
     root = write_reason_seg(tmp_path)
     shutil.copytree(root / "train", root.parent / "Kitchen/train")

@@ -188,6 +188,7 @@ def assert_bad(own: Path, *words: str) -> None:
         ({"imageHeight": W, "imageWidth": H}, ("got 60 and 40; draw the polygons again",)),
         ({"imageWidth": W + 1}, ("got None and 61",)),
         ({"shapes": [shape("cup", LEFT, shape_type="rectangle")]}, ("is a rectangle", "polygon")),
+        ({"shapes": [shape("cup", LEFT, shape_type="point")]}, ("is a point", "polygon")),
         ({"shapes": [{"points": corners_of(LEFT)}]}, ("shape 1", "`label`")),
         ({"shapes": [{"label": "cup", "points": []}]}, ("shape 1 ('cup')", "[[x, y], ...]")),
         ({"shapes": [{"label": "cup", "points": [[0, 1], [2]]}]}, ("[[x, y], ...]",)),

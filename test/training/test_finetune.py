@@ -187,13 +187,15 @@ def test_slow_bf16_is_told(start, tmp_path, monkeypatch):
         assert any("precision: fp32" in text for text in said) is not is_fast
 
 
-def test_the_best_of_a_training_that_is_no_more_is_not_merged(start, tmp_path):
+def test_the_weights_of_a_training_that_ended_are_kept(start, tmp_path):
     config = replace(start, run=str(tmp_path / "again"), validation=None)
     (tmp_path / "again").mkdir()
     best = tmp_path / "again" / BEST_NAME
     best.write_bytes(b"of another one")
-    train(config)
-    assert not best.exists()
+    with pytest.raises(ConfigError, match=r"but not the last\.pt to go on from; `lisa merge` them"):
+        train(config)
+    assert best.read_bytes() == b"of another one"
+    assert not (tmp_path / "again" / "config.yaml").exists()
 
 
 def test_a_validation_that_the_start_has_seen_is_told(start, tmp_path, monkeypatch):
@@ -278,6 +280,12 @@ def test_a_full_disk_is_told_with_what_is_written(start, tmp_path, monkeypatch, 
         f"lisa: error: {tmp_path}/run cannot be written: no space left on the disk; make room and "
         "start again with the same command\n"
     )
+
+
+def test_a_validation_that_is_not_there_is_told_in_the_words_of_a_training(start, tmp_path):
+    config = replace(start, run=str(tmp_path / "run"), validation_data=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"validation reason_seg/val: .*`validation: null`"):
+        train(config)
 
 
 def test_a_validation_that_cannot_be_read_gives_no_score(start, tmp_path):

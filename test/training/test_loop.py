@@ -113,7 +113,7 @@ def test_it_learns_by_the_schedule(tmp_path):
 
 def test_a_loss_that_is_not_finite_names_the_batch(tmp_path):
     loop = Loop(Weights(lambda w, batch: w.fast / batch), tmp_path, LoopSettings(steps=5))
-    with pytest.raises(NotFiniteError, match=r"step 2.*batch 0"):
+    with pytest.raises(NotFiniteError, match=r"step 2.*batch 0; look at these files, or begin"):
         loop.run(lambda start: iter([1, 2, 0, 3, 4]))
 
 

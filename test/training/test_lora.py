@@ -93,6 +93,16 @@ def test_what_is_trained(first_golden):
     assert {p.dtype for name, p in model.named_parameters() if name in frozen} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_head_that_was_tied_is_trained_by_itself(first_golden, precision):
+    model = first_golden.load(precision=precision)
+    head, embeddings = model.language_model.lm_head, model.language_model.model.embed_tokens
+    head.weight.data = embeddings.weight.data  # as of a checkpoint with tied embeddings
+    make_trainable(model, LoraSettings())
+    assert head.weight.data_ptr() != embeddings.weight.data_ptr()
+    assert torch.equal(head.weight, embeddings.weight)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "nf4"])
 def test_a_step_in_fewer_bits(first_golden, batch, features, precision):
     if precision == "nf4":

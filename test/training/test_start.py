@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_the_config_names_the_tower_that_was_chosen(folders):
     assert values["vision_tower"] == values["mm_vision_tower"] == str(clip)
 
 
+def test_the_config_says_what_no_shape_of_sam_tells(folders, tmp_path):
+    lisa, clip = folders
+    sizes = tmp_path / "sam_config.json"
+    sizes.write_text(json.dumps({"decoder_num_heads": 4}))
+    config = TrainConfig(str(lisa), "run", vision_tower=str(clip), sam_config=str(sizes))
+    assert start_of(config).values["sam_config"]["decoder_num_heads"] == 4
+    assert "sam_config" not in start_of(replace(config, sam_config=None)).values
+
+
 @pytest.mark.parametrize(
     ("added", "rows", "expected"),
     [
@@ -124,6 +134,22 @@ def test_a_llava_becomes_a_lisa(folders, first_golden, tmp_path, added, rows, ex
     assert 0 < projection.abs().max() <= HIDDEN**-0.5  # as PyTorch begins
     again = official(started(config))["model.text_hidden_fcs.0.2.weight"]
     assert torch.equal(projection, again)
+
+
+def test_a_llava_is_read_as_its_tokenizer_config_says(folders, first_golden, tmp_path):
+    llava = tmp_path / "llava"
+    write_llava(llava, first_golden.lisa / "tokenizer.model", {}, BASE)
+    write_sam(tmp_path / "sam.pth")
+    config = TrainConfig(
+        str(llava), "run", sam=str(tmp_path / "sam.pth"), vision_tower=str(folders[1])
+    )
+    settings = llava / "tokenizer_config.json"
+    settings.write_text(json.dumps({"legacy": False, "add_bos_token": False}))
+    tokenizer = start_of(config).checkpoint.tokenizer
+    assert tokenizer.settings == {"legacy": False, "add_bos_token": False}
+    settings.write_text(json.dumps({"add_eos_token": True}))
+    with pytest.raises(CheckpointError, match="add_eos_token false"):
+        start_of(config)
 
 
 def test_what_cannot_be_a_start(folders, first_golden, tmp_path):
