@@ -159,21 +159,20 @@ def _table(reports: list[Report], *, quick: bool) -> Table:
 
     table = Table(box=None)
     table.add_column("data set", no_wrap=True)
-    for title in ("samples", "broken", "nothing to ask", ""):
+    for title in ("samples", "broken", "nothing\nto ask", "unmarked", ""):
         table.add_column(title, justify="right" if title else "left")
     for report in reports:
         count = "-" if report.samples is None else f"{report.samples:,}"
         note = ""
         if report.expected is not None and report.samples not in (None, report.expected):
             note = f"release: {report.expected}"
-        if report.unmarked:
-            note = ", ".join(filter(None, (note, f"{report.unmarked} with nothing marked")))
         read = not quick and report.samples is not None
         table.add_row(
             report.name,
             count,
             str(len(report.problems)) if read or report.problems else "not read",
             str(report.mute) if read else "",
+            str(report.unmarked) if read else "",
             note,
         )
     return table

@@ -36,10 +36,10 @@ def test_a_whole_folder(tmp_path, capsys):
     assert check(tmp_path) == 0
     printed = capsys.readouterr().out
     rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if "/" in line}
-    assert rows["sem_seg/ade20k"] == ["3", "0", "1"]
-    assert rows["reason_seg/ReasonSeg/train"] == ["2", "0", "0", "release:", "239"]
+    assert rows["sem_seg/ade20k"] == ["3", "0", "1", "0"]
+    assert rows["reason_seg/ReasonSeg/train"] == ["2", "0", "0", "0", "release:", "239"]
     assert rows["reason_seg/ReasonSeg/val"][-1] == "200"
-    assert rows["reason_seg/ReasonSeg/test"][-1] == "779"
+    assert rows["reason_seg/ReasonSeg/test"] == ["1", "0", "0", "1", "release:", "779"]
     assert "not there: sem_seg/cocostuff" in printed
     assert Image.open(tmp_path / "sheet.png").height > 500
 
