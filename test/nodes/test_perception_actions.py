@@ -196,6 +196,19 @@ def test_mode_continuous(robot, camera):
     assert len(robot.received["answer"]) == count
 
 
+def test_a_follow_up_is_not_repeated(robot, camera):
+    """Later it would be another question: about a new image, without the rounds before."""
+    robot.ask(CUP)
+    robot.set(mode="continuous", rate=5.0, keep_context=True)
+    try:
+        assert robot.say("the other one").context_kept
+        time.sleep(1.0)
+        finals = [a for a in robot.received["answer"] if a.final and a.source == a.SOURCE_TOPIC]
+        assert len(finals) == 1
+    finally:
+        robot.set(mode="once", rate=1.0, keep_context=False)
+
+
 def test_mode_follow(robot):
     robot.set(mode="follow")
     try:

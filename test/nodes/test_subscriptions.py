@@ -307,6 +307,10 @@ def test_a_bag_that_is_played_fast_is_not_late(subscribe, ros_graph):
     images = player.create_publisher(Image, "image", 10)
     infos = player.create_publisher(CameraInfo, "camera_info", 10)
     depths = player.create_publisher(Image, "depth", 10)
+    topics = (clock, images, infos, depths)
+    assert wait_until(
+        lambda: subscriptions.check() and all(topic.get_subscription_count() for topic in topics)
+    )
     for tick in range(400):
         message = Clock()
         message.clock.sec, message.clock.nanosec = 100 + tick // 25, tick % 25 * 40_000_000
