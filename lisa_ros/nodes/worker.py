@@ -203,7 +203,7 @@ class Worker:
         self._following = None
         outcome = answerer.answer(question, settings)
         self._following = Following.begin(question, outcome, answerer, settings)
-        if not question.follow:  # it was told so meanwhile
+        if not question.follow:  # `stop_following` came since `begin` has looked
             self._following = None
         return outcome
 

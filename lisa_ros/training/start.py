@@ -61,14 +61,15 @@ def open_start(
         CheckpointError: the files are not what they should be, or do not fit each other.
     """
     if sam is not None:
-        return _open_llava(model, Path(sam), vision_tower, sam_config, conversation, seed)
-    checkpoint = open_checkpoint(
-        model, vision_tower=vision_tower, sam_config=sam_config, conversation=conversation
-    )
-    values = {**read_config(checkpoint.folder), **_tower(vision_tower)}
-    if sam_config is not None:
-        values["sam_config"] = asdict(checkpoint.config.sam)
-    return Start(checkpoint, values)
+        start = _open_llava(model, Path(sam), vision_tower, sam_config, conversation, seed)
+    else:
+        checkpoint = open_checkpoint(
+            model, vision_tower=vision_tower, sam_config=sam_config, conversation=conversation
+        )
+        start = Start(checkpoint, {**read_config(checkpoint.folder), **_tower(vision_tower)})
+    if sam_config is not None:  # no shape of a weight tells all of it
+        start.values["sam_config"] = asdict(start.checkpoint.config.sam)
+    return start
 
 
 def _open_llava(
@@ -103,8 +104,6 @@ def _open_llava(
     }
     config = LisaConfig.from_json(values, clip=clip, clip_preprocessing=preprocessing, sam=sizes)
     config = config.with_defaults(conversation=conversation)
-    if sam_config is not None:  # no shape of a weight tells all of it
-        values["sam_config"] = asdict(config.sam)
     new = _new_weights(
         old_size=llava.shapes[_EMBEDDINGS[0]][0],
         new_size=tokenizer.vocab_size,

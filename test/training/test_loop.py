@@ -208,7 +208,8 @@ def test_a_full_disk_is_told_in_words(tmp_path, monkeypatch):
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
     # The root's slope at 0 is infinite, and its value is not.
     loop = Loop(Weights(lambda w, batch: (w.fast - batch).sqrt()), tmp_path, LoopSettings(steps=5))
-    with pytest.raises(NotFiniteError, match=r"step 0: a gradient is inf.*batches are 1.*; look at"):
+    told = r"step 0: a gradient is inf.*batches are 1.*; look at"
+    with pytest.raises(NotFiniteError, match=told):
         loop.run(lambda start: iter([1, 1]))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from golden_set import GoldenSet
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lisa_ros.cli.main import main
 from lisa_ros.model import conversion, load
@@ -110,6 +110,24 @@ def test_a_start_that_holds_clip_becomes_one_that_does(first_golden, tmp_path):
     folder = merge(tmp_path / "run", tmp_path / "merged")
     logits, _ = answers(model, first_golden)
     got, _ = answers(load(folder, device="cpu"), first_golden)  # needs no other folder
+    torch.testing.assert_close(got, logits, rtol=0, atol=1e-4)
+
+
+def test_of_a_start_with_tied_embeddings_both_are_there(first_golden, tmp_path):
+    sam = first_golden.folder / "sam_config.json"
+    source = convert(
+        first_golden.lisa, tmp_path / "start", vision_tower=first_golden.clip, sam_config=sam
+    )
+    weights = load_file(source / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    values = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**values, "tie_word_embeddings": True}))
+    model = trained(tmp_path / "run", first_golden, "fp32", source)
+    folder = merge(tmp_path / "run", tmp_path / "merged")
+    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
+    logits, _ = answers(model, first_golden)
+    got, _ = answers(load(folder, device="cpu"), first_golden)
     torch.testing.assert_close(got, logits, rtol=0, atol=1e-4)
 
 
